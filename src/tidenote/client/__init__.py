@@ -1,0 +1,1 @@
+"""The client library: journal, link, REST, SyncClient. Never imports the server."""

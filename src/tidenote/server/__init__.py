@@ -1,0 +1,1 @@
+"""The server: sockets, REST, hub, stores. Never imports the client."""

@@ -1,0 +1,1 @@
+"""A plain folder as a replica: scan, plan, files, watcher, daemon."""
