@@ -1,0 +1,208 @@
+"""What the hub runs inside its transaction: (state, changes) -> versions to append, outcomes, refusals.
+
+Pure and deterministic: a store and a simulation call the same function. What a message may look like was checked
+before (wire/messages.py); here stands what only the log can know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tidenote.core.clock import too_far_ahead
+from tidenote.core.crdt import CrdtEntry
+from tidenote.core.register import Register
+from tidenote.core.resolve import resolve
+from tidenote.core.version import SERVER_PREFIX, Change, Dot, Version
+from tidenote.errors import RefusedChange
+
+
+class View(Protocol):
+    """A consistent view of one vault's log, valid inside the transaction."""
+
+    @property
+    def clock(self) -> int:
+        """The server's Lamport clock: the last receipt."""
+        ...
+
+    def register(self, key: str) -> Register:
+        """Return a key's siblings, with a context of its floor and of the covered dots that have not arrived."""
+        ...
+
+    def version(self, key: str, dot: Dot) -> Version | None:
+        """Return the version of a key with this dot, replaced or not; None if it never arrived."""
+        ...
+
+    def had_content(self, key: str, content_hash: str) -> bool:
+        """Say whether a replaced version of the key had this content."""
+        ...
+
+    def has_blob(self, sha256: str) -> bool:
+        """Say whether the bytes of a blob are on the server's disk."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A change that is in the log, now or from before."""
+
+    change: Change
+    receipt: int
+    duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A change that is not in the log, and why; `clock` is the server's, for a re-stamp."""
+
+    change: Change
+    code: str
+    message: str
+    clock: int
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction writes, and what it answers.
+
+    Attributes:
+        previous_clock: the clock before.
+        clock: the clock after; equal to `previous_clock` if nothing was appended.
+        versions: to append, in the order of their receipts.
+        entries: the new state of each key that altered, ordered by `changed_at`; contexts hold the floor and
+            the covered dots that have not arrived.
+        replaced: per key the dots that were siblings or arrived now, and are no siblings any more.
+        results: one per submitted change, in order.
+    """
+
+    previous_clock: int
+    clock: int
+    versions: list[Version] = field(default_factory=list)
+    entries: list[CrdtEntry] = field(default_factory=list)
+    replaced: dict[str, set[Dot]] = field(default_factory=dict)
+    results: list[Taken | Refused] = field(default_factory=list)
+
+
+def take_in(view: View, pushes: Iterable[Sequence[Change]], *, author: str, wall_ms: int) -> Batch:
+    """Join pushed changes into the log's registers and settle what can be settled.
+
+    Args:
+        view: the log inside the transaction.
+        pushes: the changes of each push; the changes of one push may refer to each other (a rename).
+        author: the device id of the server's own versions, `server.<epoch>`.
+        wall_ms: the server's wall clock, ms since 1970; only bounds timestamps.
+    """
+    return _Intake(view, author, wall_ms).run(pushes)
+
+
+class _Intake:
+    """The state of one `take_in`: the view with this batch's own writes on top."""
+
+    def __init__(self, view: View, author: str, wall_ms: int) -> None:
+        self.view = view
+        self.author = author
+        self.wall_ms = wall_ms
+        self.batch = Batch(view.clock, view.clock)
+        self.registers: dict[str, Register] = {}
+        self.changed_at: dict[str, int] = {}
+        self.arrived: dict[tuple[str, Dot], Version] = {}
+
+    def run(self, pushes: Iterable[Sequence[Change]]) -> Batch:
+        for changes in pushes:
+            refused_keys: set[str] = set()
+            for change in changes:
+                try:
+                    result: Taken | Refused = self.take(change, refused_keys)
+                except RefusedChange as refusal:
+                    refused_keys.add(change.key)
+                    result = Refused(change, refusal.code, refusal.message, self.batch.clock)
+                self.batch.results.append(result)
+        # Once per key, after all changes have joined: what a rename brings along is then in place.
+        for key in list(self.registers):
+            self.settle(key)
+        self.batch.entries = sorted(
+            (CrdtEntry(key, self.registers[key], changed_at) for key, changed_at in self.changed_at.items()),
+            key=lambda entry: entry.changed_at,
+        )
+        return self.batch
+
+    def take(self, change: Change, refused_keys: set[str]) -> Taken:
+        known = self.version(change.key, change.dot)
+        if known:
+            if change.is_duplicate_of(known.change):
+                return Taken(change, known.receipt, duplicate=True)
+            raise RefusedChange("this key and dot came before with other content", "dot_reused")
+        self.check(change, refused_keys)
+        receipt = max(self.batch.clock, change.dot.timestamp) + 1
+        self.append(Version(change, receipt))
+        return Taken(change, receipt)
+
+    def check(self, change: Change, refused_keys: set[str]) -> None:
+        if any(dot.timestamp >= change.dot.timestamp for dot in change.base or ()):
+            raise RefusedChange("every base dot must be smaller than the change's timestamp", "bad_base")
+        if too_far_ahead(change.dot.timestamp, self.batch.clock, self.wall_ms):
+            raise RefusedChange(f"the timestamp is too far ahead of the clock {self.batch.clock}", "clock_too_far")
+        if change.blob and not self.view.has_blob(change.blob.sha256):
+            raise RefusedChange(f"upload the blob {change.blob.sha256} first", "blob_missing")
+        target = change.moved_to
+        if target and (target in refused_keys or not self.register(target).siblings):
+            raise RefusedChange(f"there is no {target} that this could have moved to", "move_target_missing")
+
+    def append(self, version: Version) -> None:
+        """Put a version into the log and join it into its key's register."""
+        key = version.change.key
+        before = self.register(key)
+        self.batch.versions.append(version)
+        self.batch.clock = version.receipt
+        self.arrived[key, version.dot] = version
+
+        joined = before.join(Register.of(version.change))
+        # Covered dots that are in the log need no room in the context: the log marks them as replaced.
+        after = Register(joined.siblings, joined.context.without(self.arrived_of(key, joined.context.dots)))
+        replaced = (before.dots | {version.dot}) - after.dots
+        if replaced:
+            self.batch.replaced.setdefault(key, set()).update(replaced)
+        self.registers[key] = after
+        learned = after.context.floor > before.context.floor or after.context.dots - before.context.dots
+        if learned or after.siblings != before.siblings:
+            self.changed_at[key] = version.receipt
+
+    def settle(self, key: str) -> None:
+        register = self.registers[key]
+        outcome = resolve(register, self)
+        if outcome is None:
+            return
+        receipt = self.batch.clock + 1
+        change = Change(
+            key,
+            Dot(receipt, self.author),
+            outcome.value,
+            outcome.blob,
+            base=register.dots,
+            moved_to=outcome.moved_to,
+            modified_at=outcome.modified_at,
+        )
+        self.append(Version(change, receipt))
+
+    def register(self, key: str) -> Register:
+        return self.registers.get(key) or self.view.register(key)
+
+    def version(self, key: str, dot: Dot) -> Version | None:
+        return self.arrived.get((key, dot)) or self.view.version(key, dot)
+
+    def arrived_of(self, key: str, dots: frozenset[Dot]) -> list[Dot]:
+        return [dot for dot in dots if self.version(key, dot)]
+
+    def had_content(self, key: str, content_hash: str) -> bool:
+        return self.view.had_content(key, content_hash) or any(
+            arrived_key == key
+            and dot in self.batch.replaced.get(key, ())
+            and version.change.content_hash == content_hash
+            for (arrived_key, dot), version in self.arrived.items()
+        )
+
+
+def server_author(epoch: str) -> str:
+    """Return the device id of a server's own versions under an epoch."""
+    return f"{SERVER_PREFIX}.{epoch}"

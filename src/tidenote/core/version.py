@@ -1,0 +1,110 @@
+"""Dots, changes and versions: the values that everything else passes around.
+
+Immutable. How versions compete is register.py's matter; how they look in JSON is wire/messages.py's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+SERVER_PREFIX: Final = "server"
+"""Device ids that start with this are the server's own authors (`server.<epoch>`)."""
+
+
+class Dot(NamedTuple):
+    """Lamport time and author of a change: its name within a key, and the order of last-writer-wins."""
+
+    timestamp: int
+    device_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRef:
+    """Bytes that are kept beside the log, named by their hash.
+
+    Attributes:
+        sha256: 64 lower-case hex digits.
+        size: bytes.
+        media_type: a hint such as `image/png`, or None.
+    """
+
+    sha256: str
+    size: int
+    media_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One write to one key: a text value, a blob, or a deletion.
+
+    Attributes:
+        key: `note:<path>` or `file:<path>`, already validated.
+        dot: the change's name; never used twice for a key.
+        value: the text; None for a blob and for a deletion.
+        blob: the bytes' name; None for a text and for a deletion.
+        base: the dots that the author had in front of them; None is a blind write, empty is "there was nothing".
+        moved_to: the key that a deletion renamed this one to.
+        modified_at: ms since 1970, shown to people only.
+        live: typed in an editor that shows remote edits as they come.
+        conflict: a merge by the server that a person should look at.
+        merged_from: the dots of another key's versions that were merged into this one.
+    """
+
+    key: str
+    dot: Dot
+    value: str | None = None
+    blob: BlobRef | None = None
+    base: frozenset[Dot] | None = None
+    moved_to: str | None = None
+    modified_at: int | None = None
+    live: bool = False
+    conflict: bool = False
+    merged_from: frozenset[Dot] = frozenset()
+
+    @property
+    def deleted(self) -> bool:
+        """Whether this change says "there is nothing here any more"."""
+        return self.value is None and self.blob is None
+
+    @property
+    def content_hash(self) -> str | None:
+        """SHA-256 in hex of the bytes that the change leaves at the key; None for a deletion."""
+        if self.blob:
+            return self.blob.sha256
+        return None if self.value is None else hashlib.sha256(self.value.encode()).hexdigest()
+
+    def same_content(self, other: Change) -> bool:
+        """Say whether both leave the same bytes at the key."""
+        if self.blob and other.blob:
+            return self.blob.sha256 == other.blob.sha256
+        return self.value == other.value and self.blob == other.blob and self.moved_to == other.moved_to
+
+    def is_duplicate_of(self, other: Change) -> bool:
+        """Say whether this is the same change sent again: same key, dot and content, base included."""
+        return (
+            self.key == other.key
+            and self.dot == other.dot
+            and self.same_content(other)
+            and self.base == other.base
+            and self.merged_from == other.merged_from
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A change as the history keeps it.
+
+    Attributes:
+        change: what the author wrote.
+        receipt: the server's Lamport time at which it was taken in; 0 while no server has.
+    """
+
+    change: Change
+    receipt: int = 0
+
+    @property
+    def dot(self) -> Dot:
+        """The change's dot."""
+        return self.change.dot

@@ -1,0 +1,399 @@
+"""Every message of the protocol as a type: the one source of JSON names (docs/protocol.md is the prose).
+
+Structs are what JSON looks like; `Change` and `Dot` of core are what the program means. `to_change` is the door
+where the first become the second: whatever passes it is well-formed. When a message may come is session.py's matter.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tidenote.core.clock import MAX_TIMESTAMP, is_timestamp
+from tidenote.core.crdt import CrdtEntry
+from tidenote.core.keys import check_device_id, check_key
+from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.errors import ProtocolError, RefusedChange
+
+PROTOCOL_VERSION: Final = 1
+SUBPROTOCOL: Final = "tidenote"
+"""The WebSocket subprotocol that the server answers to a client that offered `tidenote, bearer.TOKEN`."""
+
+DEFAULT_VAULT: Final = "main"
+
+MAX_MESSAGE_CHANGES: Final = 500
+"""About how many changes one message holds."""
+MAX_MESSAGE_BYTES: Final = 2**20
+"""About how many bytes of text one message holds; a message with a single key may be larger."""
+MAX_FRAME_BYTES: Final = 8 * 2**20
+"""The largest message that either end accepts: a full one, with every character escaped."""
+MAX_TEXT_BYTES: Final = 2**20
+"""The largest text, in bytes of UTF-8, that travels as a value; a larger one travels as a blob."""
+MAX_BASE_DOTS: Final = 1000
+"""The most dots that a change may name as its base."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}")
+
+
+class WireDot(Struct, frozen=True):
+    """A dot."""
+
+    timestamp: int
+    device_id: str
+
+
+class WireBlob(Struct, frozen=True, omit_defaults=True):
+    """The name of a blob; `size` in bytes."""
+
+    sha256: str
+    size: int
+    media_type: str | None = None
+
+
+class WireChange(Struct, omit_defaults=True):
+    """One write to one key. Only the first four fields are mandatory."""
+
+    key: str
+    value: str | None
+    timestamp: int
+    device_id: str
+    base: list[WireDot] | None = None
+    deleted: bool = False
+    moved_to: str | None = None
+    blob: WireBlob | None = None
+    modified_at: int | None = None
+    live: bool = False
+    conflict: bool = False
+    merged_from: list[WireDot] | None = None
+
+
+class Rejected(Struct, omit_defaults=True):
+    """A change of a push that is not in the log.
+
+    `key`, `timestamp` and `device_id` are as the client sent them, null where they could not be read.
+    `clock` is the server's Lamport clock, for a re-stamp.
+    """
+
+    key: Any
+    timestamp: Any
+    device_id: Any
+    code: str
+    message: str
+    clock: int | None = None
+
+
+class SyncPush(Struct, tag="sync_push", omit_defaults=True):
+    """Client to server: new changes, and up to where the client has durably applied the log.
+
+    `offer` names the epoch under which the client synced before a resync: changes of other authors are accepted.
+    """
+
+    changes: list[WireChange] = []
+    last_ack: int = 0
+    id: int | None = None
+    epoch: str | None = None
+    offer: str | None = None
+
+
+class IncomingPush(Struct, tag="sync_push"):
+    """A `SyncPush` as the server reads it: each change is decoded on its own, so that one cannot spoil the others."""
+
+    changes: list[Raw]
+    last_ack: int
+    id: int | str | None = None
+    epoch: str | None = None
+    offer: str | None = None
+
+
+class SyncAck(Struct, tag="sync_ack", omit_defaults=True):
+    """Server to client: an answer, a page of catch-up or a live delivery, all the same message."""
+
+    ack_timestamp: int
+    changes: list[WireChange]
+    epoch: str | None = None
+    id: int | str | None = None
+    behind: int | None = None
+    rejected: list[Rejected] | None = None
+
+
+class ErrorMessage(Struct, tag="error", omit_defaults=True):
+    """Server to client: the connection cannot go on. `epoch` is the vault's, with `resync_required`."""
+
+    code: str
+    message: str
+    epoch: str | None = None
+
+
+class ManifestEntry(Struct):
+    """What the server holds of one key: the dots of its siblings."""
+
+    key: str
+    dots: list[WireDot]
+
+
+class Manifest(Struct, omit_defaults=True):
+    """One page of `GET /api/v1/manifest`, ordered by key; `next` is the key to go on after."""
+
+    epoch: str
+    clock: int
+    entries: list[ManifestEntry]
+    next: str | None = None
+
+
+class FetchRequest(Struct):
+    """The body of `POST /api/v1/fetch`."""
+
+    keys: list[str]
+
+
+class Fetched(Struct):
+    """The answer: all siblings of each key that has any."""
+
+    epoch: str
+    changes: list[WireChange]
+
+
+class BlobStatus(Struct):
+    """The answer to a `PUT` of a part of a blob: how many bytes the server has now."""
+
+    sha256: str
+    size: int
+    complete: bool
+
+
+class Health(Struct):
+    """The answer of `GET /health`."""
+
+    status: Literal["ok", "failed"]
+    version: str
+    protocol: int
+
+
+class _Head(Struct):
+    type: str
+
+
+T = TypeVar("T")
+_ENCODER = msgspec.json.Encoder()
+_HEAD = msgspec.json.Decoder(_Head)
+_PUSH = msgspec.json.Decoder(IncomingPush)
+_CHANGE = msgspec.json.Decoder(WireChange)
+_FIELDS = msgspec.json.Decoder(dict[str, Raw])
+_FROM_SERVER = msgspec.json.Decoder(SyncAck | ErrorMessage)
+
+
+def encode(message: object) -> bytes:
+    """Return a message as JSON."""
+    return _ENCODER.encode(message)
+
+
+def decode(data: bytes | str, kind: type[T]) -> T:
+    """Return the body of a REST request or answer.
+
+    Raises:
+        ProtocolError: `bad_message`.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ProtocolError(f"not a valid {kind.__name__}: {error}") from None
+
+
+def decode_push(data: bytes | str) -> IncomingPush | None:
+    """Return a client's message; None for a type that this version does not know, which is ignored.
+
+    Raises:
+        ProtocolError: `bad_message`.
+    """
+    try:
+        if _HEAD.decode(data).type != "sync_push":
+            return None
+        push = _PUSH.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ProtocolError(f"not a valid message: {error}") from None
+    if not 0 <= push.last_ack <= MAX_TIMESTAMP:
+        raise ProtocolError("last_ack is not an integer in 0..2^53-1")
+    return push
+
+
+def decode_from_server(data: bytes | str) -> SyncAck | ErrorMessage | None:
+    """Return a server's message; None for a type that this version does not know, which is ignored.
+
+    Raises:
+        ProtocolError: `bad_message`.
+    """
+    try:
+        if _HEAD.decode(data).type not in ("sync_ack", "error"):
+            return None
+        message: SyncAck | ErrorMessage = _FROM_SERVER.decode(data)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ProtocolError(f"not a valid message: {error}") from None
+    return message
+
+
+def decode_change(raw: Raw, *, max_text_bytes: int = MAX_TEXT_BYTES, allow_server: bool = False) -> Change:
+    """Return one change of a push, checked as `to_change` does.
+
+    Raises:
+        RefusedChange: with the code of what is wrong first.
+    """
+    try:
+        wire = _CHANGE.decode(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise RefusedChange(str(error), _code_of_malformed(raw)) from None
+    return to_change(wire, max_text_bytes=max_text_bytes, allow_server=allow_server)
+
+
+def to_change(wire: WireChange, *, max_text_bytes: int | None = None, allow_server: bool = False) -> Change:
+    """Return a change as the program means it.
+
+    Args:
+        wire: as it came.
+        max_text_bytes: the largest text, in bytes of UTF-8; None for no limit.
+        allow_server: whether authors may be servers.
+
+    Raises:
+        RefusedChange: with the code of what is wrong first.
+    """
+    check_key(wire.key)
+    dot = _to_dot(wire.timestamp, wire.device_id, allow_server=allow_server)
+    base = None if wire.base is None else _to_dots(wire.base, "bad_base")
+    merged_from = _to_dots(wire.merged_from or [], "bad_base")
+    if base and any(seen.timestamp >= dot.timestamp for seen in base):
+        raise RefusedChange("every base dot must be smaller than the change's timestamp", "bad_base")
+    value, blob = _to_content(wire, max_text_bytes)
+    if wire.moved_to is not None:
+        if value is not None or blob is not None:
+            raise RefusedChange("only a deletion has moved_to", "bad_value")
+        check_key(wire.moved_to)
+        if wire.moved_to == wire.key:
+            raise RefusedChange("a key cannot move to itself", "bad_value")
+    if wire.modified_at is not None and not 0 <= wire.modified_at <= MAX_TIMESTAMP:
+        raise RefusedChange("modified_at is not ms since 1970", "bad_change")
+    return Change(
+        wire.key, dot, value, blob, base, wire.moved_to, wire.modified_at, wire.live, wire.conflict, merged_from
+    )
+
+
+def from_change(change: Change) -> WireChange:
+    """Return a change as JSON shows it; dots in order, so that equal changes are equal bytes."""
+    blob = change.blob
+    return WireChange(
+        key=change.key,
+        value="" if blob else change.value,
+        timestamp=change.dot.timestamp,
+        device_id=change.dot.device_id,
+        base=None if change.base is None else from_dots(change.base),
+        deleted=change.deleted,
+        moved_to=change.moved_to,
+        blob=WireBlob(blob.sha256, blob.size, blob.media_type) if blob else None,
+        modified_at=change.modified_at,
+        live=change.live,
+        conflict=change.conflict,
+        merged_from=from_dots(change.merged_from) or None,
+    )
+
+
+def from_entries(entries: list[CrdtEntry]) -> list[WireChange]:
+    """Return all siblings of all entries, those of a key next to each other."""
+    return [from_change(change) for entry in entries for change in entry.register.siblings]
+
+
+def from_dots(dots: frozenset[Dot]) -> list[WireDot]:
+    """Return dots as JSON shows them, in order."""
+    return [WireDot(*dot) for dot in sorted(dots)]
+
+
+def rejection(raw: Raw, refusal: RefusedChange) -> Rejected:
+    """Return the answer to a change that could not be read, with as much of its name as could be."""
+    names = _readable_fields(raw)
+    return Rejected(names.get("key"), names.get("timestamp"), names.get("device_id"), refusal.code, refusal.message)
+
+
+def _to_dot(timestamp: int, device_id: str, *, allow_server: bool) -> Dot:
+    if not is_timestamp(timestamp):
+        raise RefusedChange("the timestamp is not an integer in 1..2^53-1", "bad_timestamp")
+    check_device_id(device_id, allow_server=allow_server)
+    return Dot(timestamp, device_id)
+
+
+def _to_dots(wire: list[WireDot], code: str) -> frozenset[Dot]:
+    if len(wire) > MAX_BASE_DOTS:
+        raise RefusedChange(f"more than {MAX_BASE_DOTS} dots", code)
+    try:
+        return frozenset(_to_dot(dot.timestamp, dot.device_id, allow_server=True) for dot in wire)
+    except RefusedChange as refusal:
+        raise RefusedChange(refusal.message, code) from None
+
+
+def _to_content(wire: WireChange, max_text_bytes: int | None) -> tuple[str | None, BlobRef | None]:
+    if wire.blob is not None:
+        if wire.value != "" or wire.deleted:
+            raise RefusedChange('a blob comes with value "" and is no deletion', "bad_value")
+        return None, _to_blob(wire.blob)
+    if wire.value is None:
+        return None, None
+    if wire.deleted:
+        raise RefusedChange("a deletion has value null", "bad_value")
+    if "\0" in wire.value:
+        raise RefusedChange("the value holds U+0000; send it as a blob", "bad_value")
+    if max_text_bytes is not None and len(wire.value) * 4 > max_text_bytes < len(wire.value.encode()):
+        raise RefusedChange(f"the text is over {max_text_bytes} bytes; send it as a blob", "value_too_large")
+    return wire.value, None
+
+
+def _to_blob(wire: WireBlob) -> BlobRef:
+    if not _SHA256.fullmatch(wire.sha256) or not 0 <= wire.size <= MAX_TIMESTAMP:
+        raise RefusedChange("a blob needs a sha256 of 64 hex digits and a size", "bad_value")
+    if wire.media_type is not None and not _MEDIA_TYPE.fullmatch(wire.media_type):
+        raise RefusedChange("the media type is malformed", "bad_value")
+    return BlobRef(wire.sha256, wire.size, wire.media_type)
+
+
+_CODE_OF_FIELD: Final = {
+    "key": "bad_key",
+    "timestamp": "bad_timestamp",
+    "device_id": "bad_device",
+    "base": "bad_base",
+    "value": "bad_value",
+    "blob": "bad_value",
+    "moved_to": "bad_value",
+}
+_DECODER_OF_FIELD: Final = {
+    field.name: msgspec.json.Decoder(field.type) for field in msgspec.structs.fields(WireChange)
+}
+
+
+def _code_of_malformed(raw: Raw) -> str:
+    """Return the code of the first field of the wrong type; a missing field is a `bad_change`."""
+    try:
+        fields = _FIELDS.decode(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return "bad_change"
+    for name, code in _CODE_OF_FIELD.items():
+        if name in fields:
+            try:
+                _DECODER_OF_FIELD[name].decode(fields[name])
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                return code
+    return "bad_change"
+
+
+def _readable_fields(raw: Raw) -> dict[str, object]:
+    names: dict[str, object] = {}
+    try:
+        fields = _FIELDS.decode(raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return names
+    for name in ("key", "timestamp", "device_id"):
+        try:
+            value = msgspec.json.decode(fields.get(name, b"null"))
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            continue
+        if isinstance(value, str | int | float) and len(str(value)) <= 2000:
+            names[name] = value
+    return names

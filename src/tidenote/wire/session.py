@@ -1,0 +1,605 @@
+"""Both ends of a sync connection, sans I/O: legal order, acknowledgements, catch-up.
+
+No socket, no clock, no event loop. Whoever drives a session hands it what arrived (`receive`, `committed`, ...) and
+drains what to do (`next_step`, `outgoing`, `events`); two sessions joined by lists of messages are a whole
+conversation (docs/protocol.md). What a message looks like is messages.py's matter; who may connect, the server's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tidenote.core.clock import MAX_TIMESTAMP
+from tidenote.core.crdt import CrdtEntry
+from tidenote.core.keys import owner_of
+from tidenote.core.version import Change, Dot
+from tidenote.errors import ProtocolError, RefusedChange
+from tidenote.wire.messages import (
+    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_CHANGES,
+    MAX_TEXT_BYTES,
+    ErrorMessage,
+    IncomingPush,
+    Rejected,
+    SyncAck,
+    SyncPush,
+    WireChange,
+    decode_change,
+    decode_from_server,
+    decode_push,
+    from_change,
+    from_entries,
+    rejection,
+    to_change,
+)
+
+MAX_BUFFERED: Final = 64
+"""How many publications a server session keeps until its socket is free; past that it reads by cursor."""
+
+MAX_BAD_MESSAGES: Final = 16
+"""How many malformed messages a connection may send before it is closed."""
+
+
+def generation_of(epoch: str) -> int:
+    """Return the generation of an epoch `<generation>-<random>`.
+
+    Raises:
+        ProtocolError: `bad_message`.
+    """
+    head, dash, tail = epoch.partition("-")
+    if not dash or not tail or not (head.isascii() and head.isdigit()) or len(epoch) > 64:
+        raise ProtocolError("an epoch is <generation>-<random>")
+    return int(head)
+
+
+# ---------------------------------------------------------------------------------------------- server
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a committed batch altered, told to every session of the vault. A hint: the log is what counts.
+
+    Attributes:
+        epoch: of the vault.
+        previous_clock: the clock before the batch.
+        clock: the clock after it.
+        entries: the keys that altered, ordered by `changed_at`; None if they are too large to hand around.
+    """
+
+    epoch: str
+    previous_clock: int
+    clock: int
+    entries: tuple[CrdtEntry, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Keys that altered after a cursor, in order, each with all its siblings.
+
+    Attributes:
+        entries: the keys.
+        up_to: everything up to this receipt is in `entries` or lies behind the cursor.
+        behind: how many more keys altered after `up_to`.
+    """
+
+    entries: tuple[CrdtEntry, ...]
+    up_to: int
+    behind: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Step: commit these changes (none: only keep the order of answers), then tell `committed`."""
+
+    number: int
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Step: read the page after this cursor, then tell `page`."""
+
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Step: send this message, then ask for the next step."""
+
+    message: SyncAck | ErrorMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Step: send this error and close the connection.
+
+    Attributes:
+        message: the error.
+        rolled_back: the client's cursor under our own epoch lies ahead of the log: an older copy of it was restored.
+        later_epoch: the client has synced with this later generation of the vault.
+    """
+
+    message: ErrorMessage
+    rolled_back: bool = False
+    later_epoch: str | None = None
+
+
+ServerStep = Submit | Read | Send | Fail
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer that a push is due; it rides on a message that shows the log as of `clock` or later."""
+
+    push_id: int | str | None
+    rejected: list[Rejected]
+    clock: int
+
+
+class ServerSession:
+    """The server's end of one connection.
+
+    The driver calls `next_step` whenever something arrived or a step was done, and does what it says. Messages are
+    built only then, so that a slow client costs the memory of a few publications.
+
+    Args:
+        device_id: who is connected, as authenticated.
+        epoch: of the vault.
+        clock: the vault's clock, read after the session began to listen for publications.
+        may_write: whether the device may push changes.
+        max_text_bytes: the largest value, in bytes of UTF-8.
+    """
+
+    def __init__(
+        self, device_id: str, epoch: str, clock: int, *, may_write: bool = True, max_text_bytes: int = MAX_TEXT_BYTES
+    ) -> None:
+        self.device_id = device_id
+        self.epoch = epoch
+        self.head = clock
+        self.position: int | None = None
+        """Everything up to here was sent or lies behind the client's cursor; None before the first push."""
+        self.acknowledged = 0
+        """The greatest receipt that the client says it has applied."""
+        self._may_write = may_write
+        self._max_text_bytes = max_text_bytes
+        self._submits: deque[Submit] = deque()
+        self._in_flight: dict[int, tuple[int | str | None, list[Rejected]]] = {}
+        self._numbers = 0
+        self._answers: deque[_Answer] = deque()
+        self._publications: deque[Publication] = deque()
+        self._own: dict[tuple[str, Dot], int] = {}
+        """What this connection got acknowledged -> the clock then; left out of deliveries."""
+        self._bad: deque[ErrorMessage] = deque()
+        self._bad_messages = 0
+        self._failure: Fail | None = None
+        self._read_for: int | None = None
+        """How many of the due answers were due when the page being read was asked for; None if none is."""
+        self._page: Page | None = None
+
+    # -- what arrives
+
+    def receive(self, data: bytes | str) -> None:
+        """Take a message of the client's; what is wrong with it becomes a step.
+
+        A malformed message is told and otherwise ignored: it may come from a part of a client that others work beside.
+        """
+        if self._failure:
+            return
+        try:
+            push = decode_push(data)
+            if push is not None:
+                self._receive_push(push)
+        except ProtocolError as error:
+            self._bad_messages += 1
+            if self._bad_messages < MAX_BAD_MESSAGES:
+                self._bad.append(ErrorMessage(error.code, error.message))
+            else:
+                self.fail(error.code, f"{error.message} (and {MAX_BAD_MESSAGES - 1} bad messages before)")
+
+    def committed(self, number: int, accepted: Iterable[Change], rejected: Iterable[Rejected], clock: int) -> None:
+        """Take the outcome of a `Submit`.
+
+        Args:
+            number: the step's.
+            accepted: the changes that are durable, duplicates included.
+            rejected: the others.
+            clock: the vault's clock after the commit.
+        """
+        push_id, refused = self._in_flight.pop(number)
+        for change in accepted:
+            self._own[change.key, change.dot] = clock
+        self._answers.append(_Answer(push_id, [*refused, *rejected], clock))
+        self.head = max(self.head, clock)
+
+    def published(self, publication: Publication) -> None:
+        """Take what a commit altered, our own included; lost, late and doubled ones are harmless."""
+        if publication.epoch != self.epoch:
+            self.fail("resync_required", "the vault's log was restored or replaced", epoch=publication.epoch)
+            return
+        self.head = max(self.head, publication.clock)
+        end = self._publications[-1].clock if self._publications else self.position
+        # Anything but the direct continuation: what is buffered stays right, the rest will be read by cursor.
+        direct = publication.entries is not None and publication.previous_clock == end
+        if direct and len(self._publications) < MAX_BUFFERED:
+            self._publications.append(publication)
+
+    def head_is(self, clock: int) -> None:
+        """Note the vault's clock, polled now and then in case that publications were lost."""
+        self.head = max(self.head, clock)
+
+    def page(self, page: Page) -> None:
+        """Take what a `Read` asked for."""
+        self._page = page
+
+    def fail(self, code: str, message: str, *, epoch: str | None = None) -> None:
+        """End the session with an error; the first one counts."""
+        self._failure = self._failure or Fail(ErrorMessage(code, message, epoch))
+
+    # -- what to do
+
+    @property
+    def waiting(self) -> int:
+        """How many pushes wait for their commit or answer; a driver stops reading while they are many."""
+        return len(self._submits) + len(self._in_flight) + len(self._answers) + len(self._bad)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that the vault is known to hold was sent."""
+        return self.position is not None and self.position >= self.head
+
+    def next_step(self) -> ServerStep | None:
+        """Return what to do next; None if there is nothing until something arrives."""
+        if self._failure:
+            return self._failure
+        if self._bad:
+            return Send(self._bad.popleft())
+        if self._submits:
+            return self._submits.popleft()
+        if self._page is not None and (message := self._tell_page(self._page)):
+            return message
+        if self._read_for is not None or self.position is None:
+            return None
+        while True:
+            # While a commit is under way its answer will bring the news; it need not overtake it.
+            if not self._answers and (self._in_flight or self.position >= self.head):
+                return None
+            if not self._can_tell():
+                self._read_for = len(self._answers)
+                return Read(self.position)
+            message = self._tell()
+            if message:
+                return message
+
+    def _receive_push(self, push: IncomingPush) -> None:
+        first = self.position is None
+        if push.epoch is not None and self._is_foreign(push.epoch, offers=push.offer is not None):
+            return
+        if push.last_ack > self.head:
+            self._failure = Fail(
+                ErrorMessage("resync_required", f"the cursor {push.last_ack} is ahead of the log", self.epoch),
+                rolled_back=push.epoch == self.epoch,
+            )
+            return
+        self.acknowledged = max(self.acknowledged, push.last_ack)
+        if first:
+            self.position = push.last_ack
+        changes: list[Change] = []
+        rejected: list[Rejected] = []
+        for raw in push.changes:
+            try:
+                change = decode_change(raw, max_text_bytes=self._max_text_bytes, allow_server=self._is_offer(push))
+                self._check_author(change, offered=self._is_offer(push))
+                changes.append(change)
+            except RefusedChange as refusal:
+                rejected.append(rejection(raw, refusal))
+        if first or push.changes or push.id is not None:
+            self._numbers += 1
+            self._in_flight[self._numbers] = (push.id, rejected)
+            if changes or len(self._in_flight) > 1:
+                self._submits.append(Submit(self._numbers, tuple(changes)))
+            else:
+                self.committed(self._numbers, (), (), 0)
+
+    def _is_foreign(self, epoch: str, *, offers: bool) -> bool:
+        """Check the epoch that a client synced under; a foreign one ends the session, unless it only offers."""
+        later = generation_of(epoch) > generation_of(self.epoch)
+        if epoch == self.epoch or (offers and not later):
+            return False
+        self._failure = Fail(
+            ErrorMessage("resync_required", f"this vault's log is {self.epoch}, not {epoch}", self.epoch),
+            later_epoch=epoch if later else None,
+        )
+        return True
+
+    def _is_offer(self, push: IncomingPush) -> bool:
+        """Say whether the push offers what a restored log lost: other authors' changes, under their own dots."""
+        return push.offer is not None and push.offer != self.epoch
+
+    def _check_author(self, change: Change, *, offered: bool) -> None:
+        if not self._may_write:
+            raise RefusedChange("this device may only read", "read_only")
+        if not offered and owner_of(change.dot.device_id) != self.device_id:
+            raise RefusedChange(f"{change.dot.device_id} is not {self.device_id}, who is connected", "bad_author")
+
+    # -- building messages
+
+    def _can_tell(self) -> bool:
+        """Say whether the next message needs no reading: the news were published, or there are none."""
+        assert self.position is not None
+        if self.position >= self.head:
+            return True
+        needed = max((answer.clock for answer in self._answers), default=0)
+        return bool(self._publications) and needed <= self._publications[-1].clock
+
+    def _tell(self) -> Send | None:
+        """Build the next message from what was published."""
+        entries: list[CrdtEntry] = []
+        changes = 0
+        size = 0
+        while self._publications:
+            news = self._publications[0].entries or ()
+            changes += sum(len(entry.register.siblings) for entry in news)
+            size += sum(size_of(entry) for entry in news)
+            if entries and (changes > MAX_MESSAGE_CHANGES or size > MAX_MESSAGE_BYTES):
+                break
+            entries.extend(news)
+            self.position = self._publications.popleft().clock
+        # A key that altered twice is listed once, as it is now.
+        latest = {entry.key: entry for entry in entries}
+        answer = self._answers[0] if self._answers else None
+        reached = answer is not None and answer.clock <= (self.position or 0)
+        return self._message(latest.values(), answers=reached)
+
+    def _tell_page(self, page: Page) -> Send | None:
+        """Build the next message from what was read."""
+        due, self._read_for, self._page = self._read_for, None, None
+        assert self.position is not None
+        self.position = max(self.position, page.up_to)
+        self.head = max(self.head, page.up_to)
+        while self._publications and self._publications[0].clock <= self.position:
+            self._publications.popleft()
+        if self._publications and self._publications[0].previous_clock != self.position:
+            self._publications.clear()
+        return self._message(page.entries, answers=bool(due), behind=page.behind)
+
+    def _message(self, entries: Iterable[CrdtEntry], *, answers: bool, behind: int = 0) -> Send | None:
+        """Return the message that brings these keys, and the first due answer with them; None if it says nothing."""
+        assert self.position is not None
+        news = [entry for entry in entries if not self._is_own(entry)]
+        self._own = {name: clock for name, clock in self._own.items() if clock > self.position}
+        answer = self._answers.popleft() if answers else None
+        if not news and not answer and not behind:
+            return None
+        return Send(
+            SyncAck(
+                ack_timestamp=self.position,
+                changes=from_entries(news),
+                epoch=self.epoch,
+                id=answer.push_id if answer else None,
+                behind=behind or None,
+                rejected=(answer.rejected or None) if answer else None,
+            )
+        )
+
+    def _is_own(self, entry: CrdtEntry) -> bool:
+        return all((entry.key, change.dot) in self._own for change in entry.register.siblings)
+
+
+def size_of(entry: CrdtEntry) -> int:
+    """Return about how many bytes an entry takes in a message."""
+    return sum(200 + len(change.key) + len(change.value or "") for change in entry.register.siblings)
+
+
+# ---------------------------------------------------------------------------------------------- client
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """Event: one message of the server's. Apply all of it in one commit, then tell `applied`.
+
+    First `accepted` join the confirmed state, then `siblings` replace it.
+
+    Attributes:
+        epoch: the log's; None if the server does not tell.
+        cursor: everything up to here was sent or lies behind the cursor.
+        siblings: per key all its current siblings; they replace what was confirmed.
+        behind: how many keys are still to come.
+        accepted: changes of the push in flight that are durable on the server.
+        rejected: changes of the push in flight that are not, with the refusal.
+        answered: whether the push in flight was answered.
+        skipped: keys that the server must not send, with the reason; nothing is applied for them.
+    """
+
+    epoch: str | None
+    cursor: int
+    siblings: dict[str, tuple[Change, ...]]
+    behind: int = 0
+    accepted: tuple[Change, ...] = ()
+    rejected: tuple[tuple[Change, Rejected], ...] = ()
+    answered: bool = False
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Event: the connection cannot go on; `errors.CODES[code].action` says what to do.
+
+    Attributes:
+        code: a code, possibly one that this version does not know.
+        message: for people.
+        epoch: the server's, with `resync_required`.
+    """
+
+    code: str
+    message: str
+    epoch: str | None = None
+
+
+ClientEvent = Received | Failed
+
+
+class ClientSession:
+    """The client's end of one connection: one push in flight, acknowledgements after they are durable.
+
+    Args:
+        cursor: the receipt up to which the journal has applied the log.
+        epoch: of the log that the journal follows; None before the first contact.
+        offer: for a resync, the epoch that the pushes come from; other authors' changes are then accepted.
+    """
+
+    def __init__(self, cursor: int, epoch: str | None, *, offer: str | None = None) -> None:
+        self.cursor = cursor
+        """What was applied durably."""
+        self.epoch = epoch
+        self._offer = offer
+        self._told = cursor
+        self._next_id = 1
+        self._in_flight: tuple[int, tuple[Change, ...]] | None = None
+        self._outgoing: list[SyncPush] = []
+        self._events: list[ClientEvent] = []
+        self._opened = False
+        self._failed = False
+
+    # -- intentions
+
+    @property
+    def can_push(self) -> bool:
+        """Whether no push waits for its answer."""
+        return self._in_flight is None and not self._failed
+
+    def push(self, pending: Sequence[Change]) -> int:
+        """Send as many changes as one message holds, in order, and return how many; the first push may be empty.
+
+        A rename's creation and tombstone stay in one push.
+        """
+        assert self.can_push
+        changes = tuple(pending[: _fitting(pending)])
+        push_id, self._next_id = self._next_id, self._next_id + 1
+        self._in_flight = (push_id, changes)
+        self._opened = True
+        self._told = self.cursor
+        self._outgoing.append(
+            SyncPush(
+                [from_change(change) for change in changes],
+                self.cursor,
+                id=push_id,
+                epoch=self.epoch,
+                offer=self._offer,
+            )
+        )
+        return len(changes)
+
+    def applied(self, cursor: int) -> None:
+        """Note that everything up to a received cursor is durable here; acknowledge it if it rose."""
+        self.cursor = max(self.cursor, cursor)
+        if self.cursor > self._told and self._opened and not self._failed:
+            self._told = self.cursor
+            self._outgoing.append(SyncPush([], self.cursor, epoch=self.epoch))
+
+    # -- what arrives
+
+    def receive(self, data: bytes | str) -> None:
+        """Take a message of the server's; it becomes an event.
+
+        Raises:
+            ProtocolError: `bad_message`; the connection is of no use any more.
+        """
+        message = decode_from_server(data)
+        if message is None or self._failed:
+            return
+        if isinstance(message, ErrorMessage):
+            self._fail(message.code, message.message, message.epoch)
+        elif not 0 <= message.ack_timestamp <= MAX_TIMESTAMP:
+            raise ProtocolError("ack_timestamp is not an integer in 0..2^53-1")
+        elif message.epoch is not None and self.epoch is not None and message.epoch != self.epoch and not self._offer:
+            self._fail("resync_required", f"the server's log is {message.epoch}, not {self.epoch}", message.epoch)
+        else:
+            self._receive_ack(message)
+
+    # -- drains
+
+    def outgoing(self) -> list[SyncPush]:
+        """Return the messages to send, and forget them."""
+        messages, self._outgoing = self._outgoing, []
+        return messages
+
+    def events(self) -> list[ClientEvent]:
+        """Return what happened, and forget it."""
+        events, self._events = self._events, []
+        return events
+
+    def _receive_ack(self, message: SyncAck) -> None:
+        self.epoch = message.epoch if message.epoch is not None else self.epoch
+        siblings, skipped = _siblings(message.changes)
+        accepted: tuple[Change, ...] = ()
+        rejected: tuple[tuple[Change, Rejected], ...] = ()
+        answered = self._in_flight is not None and message.id == self._in_flight[0]
+        if answered and self._in_flight is not None:
+            accepted, rejected = _outcome(self._in_flight[1], message.rejected or [])
+            self._in_flight = None
+        self._events.append(
+            Received(
+                self.epoch,
+                message.ack_timestamp,
+                siblings,
+                message.behind or 0,
+                accepted,
+                rejected,
+                answered,
+                skipped,
+            )
+        )
+
+    def _fail(self, code: str, message: str, epoch: str | None) -> None:
+        self._failed = True
+        self._events.append(Failed(code, message, epoch))
+
+
+def _fitting(pending: Sequence[Change]) -> int:
+    """Return how many of the changes, from the first, one push holds; at least one if there is one."""
+    size = 0
+    for number, change in enumerate(pending):
+        size += 200 + len(change.key) + len((change.value or "").encode())
+        ends_rename = number > 0 and change.moved_to is not None and change.moved_to == pending[number - 1].key
+        if number and not ends_rename and (number >= MAX_MESSAGE_CHANGES or size > MAX_MESSAGE_BYTES):
+            return number
+    return len(pending)
+
+
+def _siblings(changes: Iterable[WireChange]) -> tuple[dict[str, tuple[Change, ...]], tuple[tuple[str, str], ...]]:
+    """Group changes by key; a key with a change that must not be is left out whole, and named."""
+    siblings: dict[str, list[Change]] = {}
+    skipped: dict[str, str] = {}
+    for wire in changes:
+        try:
+            siblings.setdefault(wire.key, []).append(to_change(wire, allow_server=True))
+        except RefusedChange as refusal:
+            skipped[wire.key] = refusal.message
+    good = {key: tuple(sorted(found, key=_dot)) for key, found in siblings.items() if key not in skipped}
+    return good, tuple(skipped.items())
+
+
+def _outcome(
+    sent: Sequence[Change], rejections: Iterable[Rejected]
+) -> tuple[tuple[Change, ...], tuple[tuple[Change, Rejected], ...]]:
+    """Part the changes of a push into accepted and rejected ones.
+
+    Raises:
+        ProtocolError: `bad_message`, if a rejection names no change of the push: then none counts as accepted.
+    """
+    by_name = {(change.key, *change.dot): change for change in sent}
+    refused: dict[tuple[str, Dot], tuple[Change, Rejected]] = {}
+    for rejection_ in rejections:
+        change = by_name.get((rejection_.key, rejection_.timestamp, rejection_.device_id))
+        if change is None:
+            raise ProtocolError("a rejection names a change that was not sent")
+        refused[change.key, change.dot] = (change, rejection_)
+    accepted = tuple(change for change in sent if (change.key, change.dot) not in refused)
+    return accepted, tuple(refused.values())
+
+
+def _dot(change: Change) -> Dot:
+    return change.dot
