@@ -164,9 +164,8 @@ class _Intake:
         if replaced:
             self.batch.replaced.setdefault(key, set()).update(replaced)
         self.registers[key] = after
-        learned = after.context.floor > before.context.floor or after.context.dots - before.context.dots
-        if learned or after.siblings != before.siblings:
-            self.changed_at[key] = version.receipt
+        # Also where nothing altered: the author of a change that lost on arrival has to learn what it lost to.
+        self.changed_at[key] = version.receipt
 
     def settle(self, key: str) -> None:
         register = self.registers[key]

@@ -15,6 +15,7 @@ from typing import Final
 from tidenote.core.clock import MAX_TIMESTAMP
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.keys import owner_of
+from tidenote.core.register import join_all
 from tidenote.core.version import Change, Dot
 from tidenote.errors import ProtocolError, RefusedChange
 from tidenote.wire.messages import (
@@ -170,8 +171,8 @@ class ServerSession:
         self._numbers = 0
         self._answers: deque[_Answer] = deque()
         self._publications: deque[Publication] = deque()
-        self._own: dict[tuple[str, Dot], int] = {}
-        """What this connection got acknowledged -> the clock then; left out of deliveries."""
+        self._own: dict[str, dict[Change, int]] = {}
+        """Per key the changes that this connection got acknowledged -> the clock then."""
         self._bad: deque[ErrorMessage] = deque()
         self._bad_messages = 0
         self._failure: Fail | None = None
@@ -210,7 +211,7 @@ class ServerSession:
         """
         push_id, refused = self._in_flight.pop(number)
         for change in accepted:
-            self._own[change.key, change.dot] = clock
+            self._own.setdefault(change.key, {})[change] = clock
         self._answers.append(_Answer(push_id, [*refused, *rejected], clock))
         self.head = max(self.head, clock)
 
@@ -369,7 +370,7 @@ class ServerSession:
         """Return the message that brings these keys, and the first due answer with them; None if it says nothing."""
         assert self.position is not None
         news = [entry for entry in entries if not self._is_own(entry)]
-        self._own = {name: clock for name, clock in self._own.items() if clock > self.position}
+        self._forget_own(self.position)
         answer = self._answers.popleft() if answers else None
         if not news and not answer and not behind:
             return None
@@ -385,7 +386,15 @@ class ServerSession:
         )
 
     def _is_own(self, entry: CrdtEntry) -> bool:
-        return all((entry.key, change.dot) in self._own for change in entry.register.siblings)
+        """Say whether the client already has this state: it is what its own acknowledged changes make together."""
+        own = self._own.get(entry.key)
+        return own is not None and join_all(own).siblings == entry.register.siblings
+
+    def _forget_own(self, position: int) -> None:
+        for key, own in list(self._own.items()):
+            self._own[key] = {change: clock for change, clock in own.items() if clock > position}
+            if not self._own[key]:
+                del self._own[key]
 
 
 def size_of(entry: CrdtEntry) -> int:
