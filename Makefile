@@ -1,0 +1,82 @@
+# One command set for people and for CI: `make help` lists it. Works with GNU make 3.81 and newer.
+
+# The first Python that fits; `make PYTHON=python3.13 setup` chooses another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+# Processes that run tests side by side.
+JOBS ?= 2
+
+CODE := $(wildcard src tests benchmarks)
+PYTEST := $(BIN)/python -m pytest
+
+# What must be covered to the last branch, and the tests that are to do it.
+PURE := src/tidenote/core/*,src/tidenote/wire/*,src/tidenote/client/policy.py,src/tidenote/vault/plan.py
+PURE_TESTS = $(wildcard tests/core tests/wire tests/client/test_policy.py tests/vault/test_plan*.py)
+
+.PHONY: help setup test lint types unit sim e2e web bench docs fuzz cover run format lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## Create .venv with the exact versions of requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || test -x $(BIN)/python || { echo "Tidenote needs CPython 3.11, 3.12 or 3.13" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+test: setup lint types cover web ## Everything that must be green; pytest's closing line is the last
+	$(PYTEST) --numprocesses $(JOBS) --quiet
+
+lint: setup ## Check style and format
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+
+types: setup ## Check types, strictly
+	$(BIN)/mypy $(CODE)
+
+unit: setup ## Tests without real processes and without the seeded world
+	$(PYTEST) --numprocesses $(JOBS) --quiet -m "not e2e and not sim"
+
+sim: setup ## The seeded world: lossy networks, crashes, everyone equal in the end
+	$(PYTEST) --numprocesses $(JOBS) --quiet -m sim
+
+e2e: setup ## Real processes, sockets and files
+	$(PYTEST) --numprocesses $(JOBS) --quiet -m e2e
+
+cover: setup ## Every branch of the pure parts is tested
+	$(BIN)/coverage erase
+	$(if $(PURE_TESTS),$(BIN)/coverage run -m pytest --quiet $(PURE_TESTS))
+	$(if $(PURE_TESTS),$(BIN)/coverage report --include='$(PURE)' --show-missing --skip-covered --fail-under=100)
+
+web: ## Tests of the web app
+	@if test -d web; then $(MAKE) --directory web test; else echo "web: there is no web app yet"; fi
+
+bench: setup ## Measure speed and memory, beside the raw limits of this machine
+	$(BIN)/python -m benchmarks
+
+docs: setup ## Check that the documents say what the code does
+	$(PYTEST) --quiet tests/test_docs.py
+
+fuzz: setup ## The properties with 100,000 examples each
+	HYPOTHESIS_PROFILE=fuzz $(PYTEST) --numprocesses $(JOBS) --quiet --timeout 0 $(wildcard tests/core tests/wire tests/client tests/vault)
+
+run: setup ## A server and two synced folders to play with
+	$(BIN)/tidenote demo
+
+format: setup ## Write the code as the formatter likes it
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+lock: ## Resolve pyproject.toml anew into requirements.lock
+	$(BIN)/python -m pip list --format freeze --exclude-editable --exclude pip --exclude setuptools > .lock.new
+	{ sed -n '/^#/p' requirements.lock; sed 's/^\(uvloop==.*\)$$/\1; sys_platform != "win32"/' .lock.new; } > .lock.all
+	mv .lock.all requirements.lock && rm .lock.new
+
+clean: ## Remove everything that can be made again
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .demo
