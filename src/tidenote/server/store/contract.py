@@ -1,0 +1,141 @@
+"""What the server asks of its disk: nine small operations on the logs of vaults.
+
+One acceptance suite (tests/server/store/test_contract.py) runs against every implementation. What a batch of pushes
+does to the log is core/intake.py's matter: a store loads, asks it, and commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from tidenote.core.crdt import CrdtEntry
+from tidenote.core.intake import Batch
+from tidenote.core.version import Change, Dot, Version
+from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
+from tidenote.wire.session import Page
+
+GENERATION_GAP: Final = 2**32
+"""How far the clock of a new generation starts past everything that the old one can have issued."""
+
+MAX_BEHIND: Final = 100_000
+"""Up to here `Page.behind` is exact; a client that is further behind is told this number."""
+
+
+@dataclass(frozen=True, slots=True)
+class VaultInfo:
+    """One vault's log, as of now.
+
+    Attributes:
+        name: of the vault.
+        epoch: `<generation>-<8 hex digits>` of its log.
+        clock: the last receipt; 0 while nothing was taken in.
+        fenced_by: the later epoch that this server heard of and gave way to; None while it may write.
+    """
+
+    name: str
+    epoch: str
+    clock: int
+    fenced_by: str | None = None
+
+
+class Store(Protocol):
+    """The logs of all vaults.
+
+    Synchronous. Any number of threads may read; writes come from one thread at a time or wait for each other. Every
+    read is a consistent view. Each method that takes a vault raises `AccessError` `unknown_vault` if there is none of
+    that name, and `StorageError` if the disk fails.
+    """
+
+    def vault(self, name: str) -> VaultInfo:
+        """Return a vault."""
+        ...
+
+    def vaults(self) -> list[VaultInfo]:
+        """Return all vaults, ordered by name."""
+        ...
+
+    def create_vault(self, name: str) -> VaultInfo:
+        """Create an empty vault with a new epoch of generation 1; return it as it is if it exists."""
+        ...
+
+    def take_in(
+        self,
+        vault: str,
+        pushes: Sequence[Sequence[Change]],
+        *,
+        wall_ms: int,
+        has_blob: Callable[[str], bool],
+    ) -> Batch:
+        """Take pushes in, in one transaction: load, `core.intake.take_in`, append, commit.
+
+        When it returns, every change that was not refused is on the disk. When it raises, nothing was taken in (or, if
+        the disk failed during the commit, nobody knows; sending the same again is safe then as always).
+
+        Args:
+            vault: its name.
+            pushes: the changes of each push, in the order of their arrival.
+            wall_ms: ms since 1970; bounds timestamps, and is kept as the time of arrival.
+            has_blob: whether the bytes with this SHA-256 are on the server's disk.
+
+        Raises:
+            StorageError: `storage_full` (goes on when there is room again), `storage_failed` (no more writes until the
+                store is opened anew, if a commit failed), or `fenced`.
+        """
+        ...
+
+    def changes_since(
+        self,
+        vault: str,
+        cursor: int,
+        *,
+        max_changes: int = MAX_MESSAGE_CHANGES,
+        max_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> Page:
+        """Return the next page of keys that altered after a cursor, in that order, each with all its siblings.
+
+        A page has at least one key, if one is left. It keeps within the limits otherwise, and does not separate the two
+        keys of a rename where that can be avoided. `up_to` is the vault's clock when nothing is left.
+
+        Args:
+            vault: its name.
+            cursor: a receipt; 0 for everything.
+            max_changes: the most siblings that a page of several keys holds.
+            max_bytes: about the most bytes of a page of several keys.
+        """
+        ...
+
+    def entries(self, vault: str, keys: Iterable[str]) -> list[CrdtEntry]:
+        """Return the state of some keys, in that order; those that nobody wrote are left out."""
+        ...
+
+    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, frozenset[Dot]]]:
+        """Return keys with the dots of their siblings, in the order of their code points.
+
+        Args:
+            vault: its name.
+            after: the key to go on after; None to start.
+            limit: the most keys to return.
+        """
+        ...
+
+    def history(self, vault: str, key: str) -> list[Version]:
+        """Return all versions that a key ever had, by receipt; empty if nobody wrote it."""
+        ...
+
+    def new_generation(self, vault: str, *, wall_ms: int) -> VaultInfo:
+        """Begin a new epoch of a log that was restored or promoted, and take writes again if it was fenced.
+
+        The generation is greater than every one heard of; the clock starts `GENERATION_GAP` after the greater of the
+        clock and `wall_ms`, past all that the lost part of the log can have issued.
+        """
+        ...
+
+    def fence(self, vault: str, by_epoch: str) -> None:
+        """Give way to a later generation, for good: `take_in` is `fenced` from now on. An earlier one is ignored."""
+        ...
+
+    def close(self) -> None:
+        """Release everything; what is committed stays. Closing twice is harmless."""
+        ...
