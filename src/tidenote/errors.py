@@ -74,6 +74,8 @@ CODES: dict[str, Code] = {
     "replaced": Code(Action.RETRY, 409, "the same device connected again"),
     "too_slow": Code(Action.RETRY, 408, "the client did not read for too long"),
     "server_stopping": Code(Action.RETRY, 503, "the server is shutting down"),
+    "overloaded": Code(Action.RETRY, 503, "the server has as many connections as it may"),
+    "internal_error": Code(Action.RETRY, 500, "the server has a bug; its log tells more"),
     "unauthorized": Code(Action.STOP, 401, "no token, or an unknown one"),
     "forbidden": Code(Action.STOP, 403, "the token is another device's, or the origin is foreign"),
     "unknown_vault": Code(Action.STOP, 404, "no vault of this name"),
