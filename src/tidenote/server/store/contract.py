@@ -7,17 +7,21 @@ does to the log is core/intake.py's matter: a store loads, asks it, and commits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
 from tidenote.core.version import Change, Dot, Version
+from tidenote.errors import AccessError, ConfigError, StorageError
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
-from tidenote.wire.session import Page
+from tidenote.wire.session import Page, generation_of
 
 GENERATION_GAP: Final = 2**32
 """How far the clock of a new generation starts past everything that the old one can have issued."""
+
+MAX_NAME: Final = 100
+"""The most characters of a vault's name."""
 
 MAX_BEHIND: Final = 100_000
 """Up to here `Page.behind` is exact; a client that is further behind is told this number."""
@@ -38,6 +42,45 @@ class VaultInfo:
     epoch: str
     clock: int
     fenced_by: str | None = None
+
+    @classmethod
+    def new(cls, name: str, token: str) -> VaultInfo:
+        """Return an empty vault.
+
+        Args:
+            name: 1 to 100 printable characters.
+            token: 8 hex digits, never used before.
+
+        Raises:
+            ConfigError: `bad_request`, if the name is none.
+        """
+        if not name.isprintable() or not 1 <= len(name) <= MAX_NAME or name != name.strip():
+            raise ConfigError(f"the name of a vault is 1 to {MAX_NAME} printable characters", "bad_request")
+        return cls(name, f"1-{token}", 0)
+
+    def next_generation(self, token: str, wall_ms: int) -> VaultInfo:
+        """Return the vault under a new epoch, later than its own and the one it is fenced by."""
+        generation = max(generation_of(self.epoch), generation_of(self.fenced_by or self.epoch)) + 1
+        return VaultInfo(self.name, f"{generation}-{token}", max(self.clock, wall_ms) + GENERATION_GAP)
+
+    def fence(self, by_epoch: str) -> VaultInfo:
+        """Return the vault fenced by an epoch; unchanged if that is no later than what it knows."""
+        known = max(generation_of(self.epoch), generation_of(self.fenced_by or self.epoch))
+        return replace(self, fenced_by=by_epoch) if generation_of(by_epoch) > known else self
+
+    def check_writable(self) -> None:
+        """Check that this server may still write the vault.
+
+        Raises:
+            StorageError: `fenced`.
+        """
+        if self.fenced_by:
+            raise StorageError(f"vault {self.name} goes on elsewhere, as {self.fenced_by}", "fenced")
+
+
+def unknown_vault(name: str) -> AccessError:
+    """Return the error for a vault that does not exist."""
+    return AccessError(f"there is no vault {name!r}", "unknown_vault")
 
 
 class Store(Protocol):
