@@ -1,0 +1,310 @@
+"""The store on SQL: SQLite in the data folder now, other databases by URL. The log survives whatever the process does.
+
+Each write is one transaction that first takes the vault's row, then reads, asks `core.intake`, and appends. Nothing
+here is particular to a database; engine.py is.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+from filelock import FileLock, Timeout
+from sqlalchemy import BindParameter, Connection, Row, bindparam, func, insert, literal, select, update
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from tidenote.core.crdt import CrdtEntry
+from tidenote.core.intake import Batch, server_author, take_in
+from tidenote.core.version import Change, Dot, Version
+from tidenote.errors import ConfigError, StorageError
+from tidenote.server.store.contract import MAX_BEHIND, VaultInfo, unknown_vault
+from tidenote.server.store.engine import disk_failed, is_full, open_engines, storage_error
+from tidenote.server.store.migrate import migrate, needs_migration
+from tidenote.server.store.paging import Weight, fitting
+from tidenote.server.store.rows import COLUMNS, to_version
+from tidenote.server.store.tables import keys, siblings, vaults, versions
+from tidenote.server.store.view import SqlView, load_entries
+from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
+from tidenote.wire.session import Page
+
+DATABASE_FILE: Final = "tidenote.db"
+LOCK_FILE: Final = "server.lock"
+
+_VAULT: BindParameter[Any] = bindparam("in_vault")
+_BY_NAME = select(vaults).where(vaults.c.name == bindparam("with_name"))
+_PAGE_KEYS = (
+    select(keys.c.key, keys.c.changed_at)
+    .where(keys.c.vault_id == _VAULT, keys.c.changed_at > bindparam("cursor"))
+    .order_by(keys.c.changed_at)
+    .limit(bindparam("most"))
+    .subquery()
+)
+_PAGE_WEIGHTS = (
+    select(_PAGE_KEYS.c.key, _PAGE_KEYS.c.changed_at, versions.c.text_size, versions.c.moved_to)
+    .select_from(_PAGE_KEYS)
+    .join(siblings, (siblings.c.vault_id == _VAULT) & (siblings.c.key == _PAGE_KEYS.c.key))
+    .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
+    .order_by(_PAGE_KEYS.c.changed_at)
+)
+_BEHIND = select(func.count()).select_from(
+    select(literal(1))
+    .where(keys.c.vault_id == _VAULT, keys.c.changed_at > bindparam("cursor"))
+    .limit(MAX_BEHIND)
+    .subquery()
+)
+_MANIFEST_KEYS = (
+    select(keys.c.key)
+    .where(keys.c.vault_id == _VAULT, keys.c.key > bindparam("after"))
+    .order_by(keys.c.key)
+    .limit(bindparam("most"))
+    .subquery()
+)
+_MANIFEST = (
+    select(_MANIFEST_KEYS.c.key, versions.c.timestamp, versions.c.device_id)
+    .select_from(_MANIFEST_KEYS)
+    .join(siblings, (siblings.c.vault_id == _VAULT) & (siblings.c.key == _MANIFEST_KEYS.c.key))
+    .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
+    .order_by(_MANIFEST_KEYS.c.key)
+)
+_HISTORY = (
+    select(*COLUMNS)
+    .where(versions.c.vault_id == _VAULT, versions.c.key == bindparam("of_key"))
+    .order_by(versions.c.receipt)
+)
+
+
+class SqlStore:
+    """A store in an SQL database. Open it with `SqlStore.open`, and close it.
+
+    Args:
+        url: of the database.
+        lock: held for as long as the store is open; released by `close`.
+        new_token: returns 8 hex digits, never the same, for a new epoch.
+
+    Raises:
+        ConfigError: the database is a newer Tidenote's, or no Tidenote's.
+        StorageError: it cannot be read or written.
+    """
+
+    def __init__(self, url: URL, lock: FileLock, new_token: Callable[[], str]) -> None:
+        self._lock = lock
+        self._new_token = new_token
+        self._one_writer = Lock()
+        self._refuse_writes: str | None = None
+        self._writer, self._reader = open_engines(url)
+        with self._reading() as connection:
+            outdated = needs_migration(connection)
+        if outdated:
+            with self._writing() as connection:
+                migrate(connection)
+
+    @classmethod
+    def open(
+        cls, data: Path, url: str | None = None, *, new_token: Callable[[], str] = lambda: secrets.token_hex(4)
+    ) -> SqlStore:
+        """Open the store of a data folder, creating or migrating it.
+
+        Args:
+            data: the server's folder, on a local disk; created if it is missing.
+            url: of another database than the embedded one in the folder.
+            new_token: returns 8 hex digits, never the same, for a new epoch.
+
+        Raises:
+            ConfigError: another server uses the folder, or the database is not for this version.
+            StorageError: the disk fails or is full.
+        """
+        lock = _lock(data)
+        try:
+            return cls(_url(data, url), lock, new_token)
+        except BaseException:
+            lock.release()
+            raise
+
+    def vault(self, name: str) -> VaultInfo:
+        """Return a vault."""
+        with self._reading() as connection:
+            return _info(_find(connection, name))
+
+    def vaults(self) -> list[VaultInfo]:
+        """Return all vaults, ordered by name."""
+        with self._reading() as connection:
+            return [_info(row) for row in connection.execute(select(vaults).order_by(vaults.c.name))]
+
+    def create_vault(self, name: str) -> VaultInfo:
+        """Create an empty vault; return it as it is if it exists."""
+        with self._writing() as connection:
+            if row := connection.execute(_BY_NAME, {"with_name": name}).first():
+                return _info(row)
+            info = VaultInfo.new(name, self._new_token())
+            connection.execute(insert(vaults).values(name=name, epoch=info.epoch, clock=info.clock))
+            return info
+
+    def take_in(
+        self,
+        vault: str,
+        pushes: Sequence[Sequence[Change]],
+        *,
+        wall_ms: int,
+        has_blob: Callable[[str], bool],
+    ) -> Batch:
+        """Take pushes in, in one transaction."""
+        with self._writing() as connection:
+            row = _lock_row(connection, vault)
+            info = _info(row)
+            info.check_writable()
+            view = SqlView(connection, row.id, info.clock, has_blob)
+            view.prefetch(pushes)
+            batch = take_in(view, pushes, author=server_author(info.epoch), wall_ms=wall_ms)
+            view.write(batch, wall_ms)
+        return batch
+
+    def changes_since(
+        self,
+        vault: str,
+        cursor: int,
+        *,
+        max_changes: int = MAX_MESSAGE_CHANGES,
+        max_bytes: int = MAX_MESSAGE_BYTES,
+    ) -> Page:
+        """Return the next page of keys that altered after a cursor."""
+        with self._reading() as connection:
+            row = _find(connection, vault)
+            if cursor >= row.clock:
+                return Page((), row.clock)
+            # Sizes first: a page is cut before any text is read.
+            values = {"in_vault": row.id, "cursor": cursor, "most": max_changes + 1}
+            weights = [
+                (changed_at, Weight.of(key, ((found.text_size, found.moved_to) for found in group)))
+                for (key, changed_at), group in groupby(
+                    connection.execute(_PAGE_WEIGHTS, values), key=lambda found: (found.key, found.changed_at)
+                )
+            ]
+            number = fitting([weight for _, weight in weights], max_changes, max_bytes)
+            names = [weight.key for _, weight in weights[:number]]
+            loaded = load_entries(connection, row.id, names)
+            behind = 0
+            if number < len(weights):
+                up_to = weights[number - 1][0]
+                behind = connection.execute(_BEHIND, {"in_vault": row.id, "cursor": up_to}).scalar_one()
+        return Page(tuple(loaded[key][0] for key in names), up_to if behind else row.clock, behind)
+
+    def entries(self, vault: str, keys: Iterable[str]) -> list[CrdtEntry]:
+        """Return the state of some keys; those that nobody wrote are left out."""
+        wanted = list(dict.fromkeys(keys))
+        with self._reading() as connection:
+            loaded = load_entries(connection, _find(connection, vault).id, wanted)
+        return [loaded[key][0] for key in wanted if key in loaded]
+
+    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, frozenset[Dot]]]:
+        """Return keys with the dots of their siblings, ordered by key."""
+        with self._reading() as connection:
+            values = {"in_vault": _find(connection, vault).id, "after": after or "", "most": limit}
+            rows = connection.execute(_MANIFEST, values).all()
+        return [
+            (key, frozenset(Dot(row.timestamp, row.device_id) for row in group))
+            for key, group in groupby(rows, key=lambda row: row.key)
+        ]
+
+    def history(self, vault: str, key: str) -> list[Version]:
+        """Return all versions that a key ever had, by receipt."""
+        with self._reading() as connection:
+            values = {"in_vault": _find(connection, vault).id, "of_key": key}
+            return [to_version(row) for row in connection.execute(_HISTORY, values)]
+
+    def new_generation(self, vault: str, *, wall_ms: int) -> VaultInfo:
+        """Begin a new epoch."""
+        with self._writing() as connection:
+            row = _lock_row(connection, vault)
+            return _update(connection, row, _info(row).next_generation(self._new_token(), wall_ms))
+
+    def fence(self, vault: str, by_epoch: str) -> None:
+        """Give way to a later generation."""
+        with self._writing() as connection:
+            row = _lock_row(connection, vault)
+            _update(connection, row, _info(row).fence(by_epoch))
+
+    def close(self) -> None:
+        """Release the database and the folder."""
+        with self._one_writer:
+            self._refuse_writes = "the store is closed"
+            self._writer.dispose()
+            self._reader.dispose()
+            self._lock.release()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        """Run one consistent read."""
+        try:
+            with self._reader.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise storage_error(error) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Run one transaction that writes; nobody else's runs meanwhile."""
+        with self._one_writer:
+            if self._refuse_writes:
+                raise StorageError(self._refuse_writes, "storage_failed")
+            try:
+                with self._writer.begin() as connection:
+                    yield connection
+            except DBAPIError as error:
+                failure = storage_error(error)
+                if disk_failed(error):
+                    self._refuse_writes = f"{failure.message}; check the disk, then start the server anew"
+                raise failure from error
+
+
+def _lock(data: Path) -> FileLock:
+    lock = FileLock(data / LOCK_FILE, blocking=False, thread_local=False)
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(f"another server uses {data}: stop it, or name another folder with --data") from None
+    except OSError as error:
+        code = "storage_full" if is_full(error) else "storage_failed"
+        raise StorageError(f"cannot use {data}: {error.strerror}", code) from error
+    return lock
+
+
+def _url(data: Path, url: str | None) -> URL:
+    if url is None:
+        return URL.create("sqlite", database=str(data / DATABASE_FILE))
+    try:
+        return make_url(url)
+    except ArgumentError as error:
+        raise ConfigError(f"the database's URL is malformed: {error}") from None
+
+
+def _find(connection: Connection, name: str) -> Row[tuple[int, str, str, int, str | None]]:
+    row = connection.execute(_BY_NAME, {"with_name": name}).first()
+    if row is None:
+        raise unknown_vault(name)
+    return row
+
+
+def _lock_row(connection: Connection, name: str) -> Row[tuple[int, str, str, int, str | None]]:
+    """Return a vault's row, and hold it to the end of the transaction: its reads come after every earlier commit."""
+    row = connection.execute(_BY_NAME.with_for_update(), {"with_name": name}).first()
+    if row is None:
+        raise unknown_vault(name)
+    return row
+
+
+def _info(row: Row[tuple[int, str, str, int, str | None]]) -> VaultInfo:
+    return VaultInfo(row.name, row.epoch, row.clock, row.fenced_by)
+
+
+def _update(connection: Connection, row: Row[tuple[int, str, str, int, str | None]], info: VaultInfo) -> VaultInfo:
+    connection.execute(
+        update(vaults).where(vaults.c.id == row.id).values(epoch=info.epoch, clock=info.clock, fenced_by=info.fenced_by)
+    )
+    return info

@@ -1,0 +1,96 @@
+"""The tables of the SQL store, as this version of Tidenote knows them (migrations/ brings older ones here).
+
+`versions` is append-only: the log. The others say what it amounts to now. Columns that a scan reads come before the
+text, which is large and lies elsewhere on the disk.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+KEY = Text().with_variant(Text(collation="C"), "postgresql")
+"""A key: ordered by code points, as Python and SQLite do."""
+
+vaults = Table(
+    "vaults",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("name", KEY, nullable=False, unique=True),
+    Column("epoch", Text, nullable=False),
+    Column("clock", BigInteger, nullable=False),
+    Column("fenced_by", Text),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("vault_id", Integer, ForeignKey("vaults.id"), primary_key=True),
+    Column("receipt", BigInteger, primary_key=True, autoincrement=False),
+    Column("key", KEY, nullable=False),
+    Column("timestamp", BigInteger, nullable=False),
+    Column("device_id", KEY, nullable=False),
+    Column("base", Text),  # JSON [[timestamp, device_id], ...]; null is a blind write
+    Column("merged_from", Text),  # the same; null is none
+    Column("moved_to", KEY),
+    Column("blob_sha256", Text),
+    Column("blob_size", BigInteger),
+    Column("blob_media_type", Text),
+    Column("modified_at", BigInteger),
+    Column("live", Boolean, nullable=False),
+    Column("conflict", Boolean, nullable=False),
+    Column("received_at", BigInteger, nullable=False),  # ms since 1970
+    Column("content_hash", Text),  # null is a deletion
+    Column("text_size", Integer, nullable=False),  # bytes of UTF-8
+    Column("value", Text),
+    # By timestamp first: a batch is looked up by its timestamps, and new ones go to the end of the index.
+    UniqueConstraint("vault_id", "timestamp", "device_id", "key"),
+    Index("versions_by_key", "vault_id", "key", "receipt", "content_hash"),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("vault_id", Integer, ForeignKey("vaults.id"), primary_key=True),
+    Column("key", KEY, primary_key=True),
+    Column("floor", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    Index("keys_by_change", "vault_id", "changed_at", unique=True),
+    sqlite_with_rowid=False,
+)
+
+siblings = Table(
+    "siblings",
+    metadata,
+    Column("vault_id", Integer, primary_key=True),
+    Column("key", KEY, primary_key=True),
+    Column("receipt", BigInteger, primary_key=True, autoincrement=False),
+    ForeignKeyConstraint(["vault_id", "receipt"], ["versions.vault_id", "versions.receipt"]),
+    sqlite_with_rowid=False,
+)
+"""The versions that no other has replaced."""
+
+absent_dots = Table(
+    "absent_dots",
+    metadata,
+    Column("vault_id", Integer, primary_key=True),
+    Column("key", KEY, primary_key=True),
+    Column("timestamp", BigInteger, primary_key=True, autoincrement=False),
+    Column("device_id", KEY, primary_key=True),
+    ForeignKeyConstraint(["vault_id", "key"], ["keys.vault_id", "keys.key"]),
+    sqlite_with_rowid=False,
+)
+"""Covered dots whose versions have not arrived; should they, they are replaced at once."""

@@ -1,0 +1,232 @@
+"""The log inside a transaction: what `core.intake` reads, loaded in few queries, and what it decided, written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import BindParameter, Connection, bindparam, delete, exists, insert, select, update
+from sqlalchemy.sql.dml import UpdateBase
+
+from tidenote.core.crdt import CrdtEntry
+from tidenote.core.intake import Batch
+from tidenote.core.register import EMPTY, Context, Register
+from tidenote.core.version import Change, Dot, Version
+from tidenote.server.store.rows import COLUMNS, from_version, to_version
+from tidenote.server.store.tables import absent_dots, keys, siblings, vaults, versions
+
+CHUNK: Final = 1000
+"""How many values one IN lists at most; databases bound the number of parameters."""
+
+T = TypeVar("T")
+
+_VAULT: BindParameter[Any] = bindparam("in_vault")
+_KEY: BindParameter[Any] = bindparam("of_key")
+_RECEIPT: BindParameter[Any] = bindparam("with_receipt")
+_ARE_SIBLINGS = (siblings.c.vault_id == versions.c.vault_id) & (siblings.c.receipt == versions.c.receipt)
+
+_LOAD_SIBLINGS = (
+    select(keys.c.floor, keys.c.changed_at, *COLUMNS)
+    .select_from(keys)
+    .join(siblings, (siblings.c.vault_id == keys.c.vault_id) & (siblings.c.key == keys.c.key))
+    .join(versions, _ARE_SIBLINGS)
+    .where(keys.c.vault_id == _VAULT, keys.c.key.in_(bindparam("wanted", expanding=True)))
+)
+_LOAD_ABSENT = select(absent_dots.c.key, absent_dots.c.timestamp, absent_dots.c.device_id).where(
+    absent_dots.c.vault_id == _VAULT, absent_dots.c.key.in_(bindparam("wanted", expanding=True))
+)
+_LOAD_VERSIONS = select(*COLUMNS).where(
+    versions.c.vault_id == _VAULT,
+    versions.c.timestamp.in_(bindparam("timestamps", expanding=True)),
+    versions.c.device_id.in_(bindparam("device_ids", expanding=True)),
+)
+_HAD_CONTENT = (
+    select(versions.c.receipt)
+    .where(
+        versions.c.vault_id == _VAULT,
+        versions.c.key == _KEY,
+        versions.c.content_hash == bindparam("hash"),
+        ~exists().where(_ARE_SIBLINGS, siblings.c.key == versions.c.key),
+    )
+    .limit(1)
+)
+
+_DELETE_SIBLING = delete(siblings).where(
+    siblings.c.vault_id == _VAULT, siblings.c.key == _KEY, siblings.c.receipt == _RECEIPT
+)
+_DELETE_ABSENT = delete(absent_dots).where(
+    absent_dots.c.vault_id == _VAULT,
+    absent_dots.c.key == _KEY,
+    absent_dots.c.timestamp == bindparam("of_timestamp"),
+    absent_dots.c.device_id == bindparam("of_device"),
+)
+_INSERT_VERSION = insert(versions)
+_INSERT_KEY = insert(keys)
+_UPDATE_KEY = (
+    update(keys)
+    .where(keys.c.vault_id == _VAULT, keys.c.key == _KEY)
+    .values(floor=bindparam("new_floor"), changed_at=bindparam("new_changed_at"))
+)
+_INSERT_SIBLING = insert(siblings)
+_INSERT_ABSENT = insert(absent_dots)
+_IN_ORDER = (
+    _DELETE_SIBLING,
+    _DELETE_ABSENT,
+    _INSERT_VERSION,
+    _INSERT_KEY,
+    _UPDATE_KEY,
+    _INSERT_SIBLING,
+    _INSERT_ABSENT,
+)
+"""So that every foreign key finds its row."""
+_UPDATE_CLOCK = update(vaults).where(vaults.c.id == _VAULT).values(clock=bindparam("new_clock"))
+
+
+def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """Yield the distinct values in lists that one IN may hold."""
+    distinct = list(dict.fromkeys(values))
+    for start in range(0, len(distinct), size):
+        yield distinct[start : start + size]
+
+
+def load_entries(
+    connection: Connection, vault_id: int, wanted: Iterable[str]
+) -> dict[str, tuple[CrdtEntry, dict[Dot, int]]]:
+    """Return the state of those of the keys that anybody wrote, each with the receipts of its siblings."""
+    heads: dict[str, tuple[int, int]] = {}
+    found: dict[str, list[Version]] = {}
+    absent: dict[str, set[Dot]] = {}
+    for part in chunks(wanted):
+        values = {"in_vault": vault_id, "wanted": part}
+        for row in connection.execute(_LOAD_SIBLINGS, values):
+            version = to_version(row)
+            heads[version.change.key] = (row[0], row[1])
+            found.setdefault(version.change.key, []).append(version)
+        for key, timestamp, device_id in connection.execute(_LOAD_ABSENT, values):
+            absent.setdefault(key, set()).add(Dot(timestamp, device_id))
+    return {
+        key: (
+            CrdtEntry(key, _register(found[key], Context(floor, frozenset(absent.get(key, ())))), changed_at),
+            {version.dot: version.receipt for version in found[key]},
+        )
+        for key, (floor, changed_at) in heads.items()
+    }
+
+
+class SqlView:
+    """One vault's log as `core.intake` sees it, inside the transaction that holds the vault's lock.
+
+    Args:
+        connection: in that transaction.
+        vault_id: the vault's row.
+        clock: the last receipt.
+        has_blob: whether the bytes of a blob are on the disk.
+    """
+
+    def __init__(self, connection: Connection, vault_id: int, clock: int, has_blob: Callable[[str], bool]) -> None:
+        self._connection = connection
+        self._vault_id = vault_id
+        self._clock = clock
+        self._has_blob = has_blob
+        self._registers: dict[str, Register] = {}
+        self._receipts: dict[str, dict[Dot, int]] = {}
+        self._versions: dict[tuple[str, Dot], Version | None] = {}
+
+    @property
+    def clock(self) -> int:
+        """The last receipt."""
+        return self._clock
+
+    def has_blob(self, sha256: str) -> bool:
+        """Say whether the bytes of a blob are on the server's disk."""
+        return self._has_blob(sha256)
+
+    def register(self, key: str) -> Register:
+        """Return a key's siblings, with the context of its floor and absent dots."""
+        if key not in self._registers:
+            self._load_registers([key])
+        return self._registers[key]
+
+    def version(self, key: str, dot: Dot) -> Version | None:
+        """Return the version of a key with this dot; None if it never arrived."""
+        if not self.register(key).siblings:
+            return None
+        if (key, dot) not in self._versions:
+            self._load_versions([(key, dot)])
+        return self._versions[key, dot]
+
+    def had_content(self, key: str, content_hash: str) -> bool:
+        """Say whether a replaced version of the key had this content."""
+        values = {"in_vault": self._vault_id, "of_key": key, "hash": content_hash}
+        return self._connection.execute(_HAD_CONTENT, values).first() is not None
+
+    def prefetch(self, pushes: Sequence[Sequence[Change]]) -> None:
+        """Load what the changes will ask for; whatever else they ask is loaded then."""
+        changes = [change for push in pushes for change in push]
+        self._load_registers(key for change in changes for key in (change.key, change.moved_to) if key)
+        names = [(change.key, dot) for change in changes for dot in (change.dot, *(change.base or ()))]
+        # A key that nobody wrote has no versions to look for.
+        self._load_versions(name for name in names if name not in self._versions and self._receipts[name[0]])
+
+    def write(self, batch: Batch, wall_ms: int) -> None:
+        """Append a batch to the log and bring what sums the log up to date."""
+        if not batch.versions:
+            return
+        rows: dict[UpdateBase, list[dict[str, Any]]] = {statement: [] for statement in _IN_ORDER}
+        rows[_INSERT_VERSION] = [from_version(self._vault_id, version, wall_ms) for version in batch.versions]
+        arrived = {(version.change.key, version.dot): version.receipt for version in batch.versions}
+        for entry in batch.entries:
+            self._sum_up(entry, arrived, rows)
+        for statement in _IN_ORDER:
+            if rows[statement]:
+                self._connection.execute(statement, rows[statement])
+        self._connection.execute(_UPDATE_CLOCK, {"in_vault": self._vault_id, "new_clock": batch.clock})
+
+    def _sum_up(
+        self, entry: CrdtEntry, arrived: dict[tuple[str, Dot], int], rows: dict[UpdateBase, list[dict[str, Any]]]
+    ) -> None:
+        """Add what brings one key's rows from the loaded state to the new one."""
+        key, after = entry.key, entry.register
+        before = self.register(key)
+        there = {"in_vault": self._vault_id, "of_key": key}
+        new = {"vault_id": self._vault_id, "key": key}
+        if before.siblings:
+            rows[_UPDATE_KEY].append({**there, "new_floor": after.context.floor, "new_changed_at": entry.changed_at})
+        else:
+            rows[_INSERT_KEY].append({**new, "floor": after.context.floor, "changed_at": entry.changed_at})
+        for dot in sorted(before.dots - after.dots):
+            rows[_DELETE_SIBLING].append({**there, "with_receipt": self._receipts[key][dot]})
+        for dot in sorted(after.dots - before.dots):
+            rows[_INSERT_SIBLING].append({**new, "receipt": arrived[key, dot]})
+        for timestamp, device_id in sorted(before.context.dots - after.context.dots):
+            rows[_DELETE_ABSENT].append({**there, "of_timestamp": timestamp, "of_device": device_id})
+        for timestamp, device_id in sorted(after.context.dots - before.context.dots):
+            rows[_INSERT_ABSENT].append({**new, "timestamp": timestamp, "device_id": device_id})
+
+    def _load_registers(self, wanted: Iterable[str]) -> None:
+        distinct = list(dict.fromkeys(wanted))
+        loaded = load_entries(self._connection, self._vault_id, distinct)
+        for key in distinct:
+            self._registers[key], self._receipts[key] = EMPTY, {}
+        for key, (entry, receipts) in loaded.items():
+            self._registers[key], self._receipts[key] = entry.register, receipts
+            for change in entry.register.siblings:
+                self._versions[key, change.dot] = Version(change, receipts[change.dot])
+
+    def _load_versions(self, wanted: Iterable[tuple[str, Dot]]) -> None:
+        for part in chunks(wanted):
+            self._versions.update(dict.fromkeys(part))
+            dots = [dot for _, dot in part]
+            values = {
+                "in_vault": self._vault_id,
+                "timestamps": sorted({dot.timestamp for dot in dots}),
+                "device_ids": sorted({dot.device_id for dot in dots}),
+            }
+            for row in self._connection.execute(_LOAD_VERSIONS, values):
+                version = to_version(row)
+                self._versions[version.change.key, version.dot] = version
+
+
+def _register(found: Iterable[Version], context: Context) -> Register:
+    changes = sorted((version.change for version in found), key=lambda change: change.dot)
+    return Register(tuple(changes), context)
