@@ -1,0 +1,797 @@
+"""A device's durable memory: what the server confirmed, what still has to be sent, and what the folder held.
+
+One SQLite file. Every method is one commit, so that a crash leaves the state before or after it; the state that a
+key shows is always join(confirmed, outbox). Synchronous and short: called on the event loop's thread.
+When to send is link.py's matter; what happens to a file, the vault package's.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from tidenote.client.journal_file import BrokenJournal, open_database, set_aside, sqlite_errors
+from tidenote.core.clock import MAX_TIMESTAMP, LamportClock
+from tidenote.core.keys import check_device_id, check_key, key_of_path, next_incarnation, owner_of
+from tidenote.core.register import Register, join_all
+from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.errors import CODES, Action, ConfigError, RefusedChange
+from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, Rejected, WireChange, encode, from_change
+from tidenote.wire.session import Received
+
+__all__ = ["BaseEntry", "BrokenJournal", "Journal", "Meta", "OutboxRow", "Write", "set_aside"]
+
+MAX_NEW_DOTS: Final = 10
+"""How often a refused change gets a new dot before it is parked: a server that always refuses must not keep us busy."""
+
+_PAGE: Final = 256
+# Column names are constants of ours; values are always parameters (hence the noqa of S608 below).
+_ROW: Final = "seq, key, change, source, uploaded, parked, code, message, attempts"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A change to be: what `Journal.write` gives a dot.
+
+    Attributes:
+        key: a valid key.
+        value: the text; None for a blob and for a deletion.
+        blob: the bytes' name; None for a text and for a deletion.
+        base: the dots that the author had in front of them; None is a blind write, empty is "there was nothing".
+        moved_to: for a deletion, the key that this one was renamed to; that key's creation goes before it.
+        modified_at: ms since 1970.
+        source: the file that holds the blob's bytes until they are uploaded; None if the server has them.
+    """
+
+    key: str
+    value: str | None = None
+    blob: BlobRef | None = None
+    base: frozenset[Dot] | None = None
+    moved_to: str | None = None
+    modified_at: int | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BaseEntry:
+    """What the folder held at a path when it was last equal to the replica: the base of the next edit.
+
+    Attributes:
+        path: relative, `/`-separated, NFC, as in the key.
+        dot: the version that the file showed; None while nobody has written the key.
+        content_hash: SHA-256 in hex of its bytes; None if it is known to be deleted.
+        size: bytes.
+        mtime_ns: as the disk says.
+        inode: as the disk says; 0 if it has none.
+        disk_name: the path on this disk, if it cannot be `path`; else the same.
+        unbased: whether the file's relation to `dot` is unknown.
+    """
+
+    path: str
+    dot: Dot | None
+    content_hash: str | None
+    size: int
+    mtime_ns: int
+    inode: int
+    disk_name: str
+    unbased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A change of this device that the server has not confirmed.
+
+    Attributes:
+        seq: the order of sending.
+        change: the change.
+        source: the file that holds its blob's bytes.
+        uploaded: whether the server has all bytes that the change names, as far as we know.
+        parked: whether it is kept but no longer sent; then `code` and `message` say why.
+        code: of the last refusal.
+        message: of the last refusal, for people.
+        attempts: how often it got a new dot after a refusal.
+    """
+
+    seq: int
+    change: Change
+    source: str | None = None
+    uploaded: bool = True
+    parked: bool = False
+    code: str | None = None
+    message: str | None = None
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Whose journal this is, and how far it got.
+
+    Attributes:
+        device_id: the current incarnation; empty before `bind`.
+        vault: the vault's name; empty before `bind`.
+        endpoint: of the server; empty before `bind`.
+        token: as given; None if there is none.
+        epoch: of the log that `cursor` counts in; None before the first contact.
+        cursor: the receipt up to which everything is applied.
+        clock: the Lamport clock.
+        confirmed_at: when the server last confirmed anything, ms since 1970; None if never.
+    """
+
+    device_id: str = ""
+    vault: str = ""
+    endpoint: str = ""
+    token: str | None = None
+    epoch: str | None = None
+    cursor: int = 0
+    clock: int = 0
+    confirmed_at: int | None = None
+
+
+class Journal:
+    """One device's replica of one vault, and its outbox.
+
+    Args:
+        path: of the SQLite file; created, with its folder, if missing.
+        wall_ms: the wall clock, ms since 1970, only for `Meta.confirmed_at`.
+
+    Raises:
+        BrokenJournal: the file is damaged; see `set_aside`.
+        StorageError: it cannot be opened, or a later version of Tidenote wrote it.
+    """
+
+    def __init__(self, path: Path | str, *, wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self.path = Path(path)
+        self._wall_ms = wall_ms
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = open_database(self.path)
+        self._handed: dict[int, int] = {}
+        """Outbox row -> how often it may have been sent without an answer; what was there before us counts as once."""
+        self._new_dots: dict[Dot, Dot] = {}
+        """Own dots that were replaced in this process: a plan made before may still name the old ones."""
+        with sqlite_errors(self.path):
+            self._handed = {seq: 1 for (seq,) in self._db.execute("SELECT seq FROM outbox")}
+
+    def close(self) -> None:
+        """Close the file; everything that a method returned from is durable without it."""
+        self._db.close()
+
+    # -- who we are
+
+    @property
+    def meta(self) -> Meta:
+        """Whose journal this is, and how far it got."""
+        with sqlite_errors(self.path):
+            found = dict(self._db.execute("SELECT name, value FROM meta"))
+        try:
+            return msgspec.convert(found, Meta)
+        except msgspec.ValidationError as error:
+            raise BrokenJournal(self.path, str(error)) from error
+
+    @property
+    def device_id(self) -> str:
+        """The current incarnation of this device, empty before `bind`."""
+        return self.meta.device_id
+
+    def bind(self, *, device_id: str, vault: str, endpoint: str, token: str | None = None) -> None:
+        """Say whose journal this is. A later call may name another endpoint or token, never another vault.
+
+        Args:
+            device_id: without incarnation; the journal keeps count of those.
+            vault: the vault's name.
+            endpoint: the server's.
+            token: the device's.
+
+        Raises:
+            ConfigError: the journal is another device's or another vault's.
+            RefusedChange: `bad_device`.
+        """
+        check_device_id(device_id)
+        with self._commit():
+            meta = self.meta
+            if meta.device_id and owner_of(meta.device_id) != owner_of(device_id):
+                raise ConfigError(f"this journal belongs to the device {owner_of(meta.device_id)}, not {device_id}")
+            if meta.vault and meta.vault != vault:
+                raise ConfigError(f"this journal belongs to the vault {meta.vault}, not {vault}")
+            self._set(device_id=meta.device_id or device_id, vault=vault, endpoint=endpoint, token=token)
+
+    # -- what a key holds
+
+    def confirmed(self, key: str) -> tuple[Change, ...]:
+        """Return the siblings of a key as the server last told them."""
+        with sqlite_errors(self.path):
+            row = self._db.execute("SELECT changes FROM confirmed WHERE key = ?", (key,)).fetchone()
+        return self._decode(row[0]) if row else ()
+
+    def register(self, key: str) -> Register:
+        """Return the state of a key here: what was confirmed joined with our own changes that were not."""
+        own = (row.change for row in self._rows("WHERE key = ? ORDER BY seq", key))
+        return join_all((*self.confirmed(key), *own))
+
+    def winner(self, key: str) -> Change | None:
+        """Return what a key shows here; None if nobody wrote it."""
+        return self.register(key).winner
+
+    def winners(self, prefix: str = "") -> Iterator[tuple[str, Change]]:
+        """Yield every key that was ever written, in order, with what it shows, deletions included.
+
+        Args:
+            prefix: of the keys.
+        """
+        for page in self._pages("SELECT key FROM confirmed UNION SELECT key FROM outbox", prefix):
+            for (key,) in page:
+                if winner := self.winner(key):
+                    yield key, winner
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Return the keys that show something other than a deletion, in order, without reading their texts."""
+        touched = self.unconfirmed_keys()
+        with sqlite_errors(self.path):
+            rows = self._db.execute(
+                "SELECT key FROM confirmed WHERE shown_hash IS NOT NULL AND substr(key, 1, ?) = ?",
+                (len(prefix), prefix),
+            ).fetchall()
+        found = {key for (key,) in rows if key not in touched}
+        for key in touched:
+            winner = self.winner(key) if key.startswith(prefix) else None
+            if winner and not winner.deleted:
+                found.add(key)
+        return sorted(found)
+
+    def confirmed_dots(self) -> Iterator[tuple[str, frozenset[Dot]]]:
+        """Yield every confirmed key, in order, with the dots of its siblings."""
+        for page in self._pages("SELECT key, changes FROM confirmed", ""):
+            for key, changes in page:
+                yield key, frozenset(change.dot for change in self._decode(changes))
+
+    def conflicts(self) -> list[str]:
+        """Return the keys with more than one confirmed sibling, or with a merge that a person should look at."""
+        with sqlite_errors(self.path):
+            return [key for (key,) in self._db.execute("SELECT key FROM confirmed WHERE conflict ORDER BY key")]
+
+    # -- the outbox
+
+    def write(
+        self, writes: Sequence[Write], bases: Iterable[BaseEntry] = (), forget: Iterable[str] = ()
+    ) -> list[Change]:
+        """Put changes of this device into the state and the outbox, and what the folder now holds: one commit.
+
+        A change of the same key that was never sent, or that is parked, is replaced, if the write saw it; the new
+        one takes over its base.
+
+        Args:
+            writes: in order; the creation of a rename goes before its tombstone.
+            bases: what the folder holds now; one without a dot whose key is written here gets that write's.
+            forget: paths of base entries to remove.
+
+        Returns:
+            The changes, in the order of the writes.
+
+        Raises:
+            RefusedChange: `bad_key` or `bad_value`; nothing was written.
+            StorageError: `storage_full` or `storage_failed`; nothing was written.
+        """
+        with self._commit():
+            clock = LamportClock(self.meta.clock)
+            changes = [self._write(write, clock) for write in writes]
+            self._set(clock=clock.time)
+            dots = {change.key: change.dot for change in changes}
+            self._put_bases((self._with_dot(entry, dots) for entry in bases), forget)
+        return changes
+
+    def pending(self) -> list[OutboxRow]:
+        """Return the changes that are still to be confirmed, in order; without the parked ones."""
+        return self._rows("WHERE NOT parked ORDER BY seq")
+
+    def parked(self) -> list[OutboxRow]:
+        """Return the changes that the server refused for good, in order, each with why."""
+        return self._rows("WHERE parked ORDER BY seq")
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return how many changes are pending, how many are parked, and how many keys are in conflict."""
+        with sqlite_errors(self.path):
+            row: tuple[int, int, int] = self._db.execute(
+                "SELECT (SELECT count(*) FROM outbox WHERE NOT parked), (SELECT count(*) FROM outbox WHERE parked),"
+                " (SELECT count(*) FROM confirmed WHERE conflict)"
+            ).fetchone()
+        return row
+
+    def unconfirmed_keys(self) -> set[str]:
+        """Return the keys of the outbox."""
+        with sqlite_errors(self.path):
+            return {key for (key,) in self._db.execute("SELECT DISTINCT key FROM outbox")}
+
+    def ready(self) -> list[OutboxRow]:
+        """Return about one message's worth of changes that may be sent now, in order.
+
+        At most one per key: its successor must not be taken in if it is refused. What waits for an upload, or moves
+        to a key that does, is left for later and holds up nothing else.
+        """
+        found: list[OutboxRow] = []
+        passed: set[str] = set()
+        waiting: set[str] = set()
+        size = 0
+        with sqlite_errors(self.path):
+            for raw in self._db.execute(f"SELECT {_ROW} FROM outbox WHERE NOT parked ORDER BY seq"):  # noqa: S608
+                key, uploaded = raw[1], raw[4]
+                if key in passed or not uploaded:
+                    passed.add(key)
+                    waiting.add(key)
+                    continue
+                row = self._row(raw)
+                passed.add(key)
+                if row.change.moved_to in waiting:
+                    waiting.add(key)
+                    continue
+                found.append(row)
+                size += len(raw[2])
+                if len(found) > MAX_MESSAGE_CHANGES or size > 2 * MAX_MESSAGE_BYTES:
+                    break
+        return found
+
+    def handed(self, rows: Iterable[OutboxRow]) -> None:
+        """Note that rows go out now: they are no longer replaced by later writes."""
+        for row in rows:
+            self._handed[row.seq] = self._handed.get(row.seq, 0) + 1
+
+    def uploads(self) -> list[OutboxRow]:
+        """Return the rows whose blobs are to be uploaded, in order."""
+        return self._rows("WHERE NOT uploaded AND NOT parked ORDER BY seq")
+
+    def uploaded(self, sha256: str) -> None:
+        """Note that the server has the bytes of a blob: the changes that name it may be sent."""
+        with self._commit():
+            for row in self._rows("WHERE NOT uploaded"):
+                if row.change.blob and row.change.blob.sha256 == sha256:
+                    self._put_row(replace(row, uploaded=True))
+
+    def source_of(self, sha256: str) -> str | None:
+        """Return the file that holds the bytes of a blob of the outbox, None if there is none."""
+        for row in self._rows("WHERE source IS NOT NULL"):
+            if row.change.blob and row.change.blob.sha256 == sha256:
+                return row.source
+        return None
+
+    def park(self, row: OutboxRow, code: str, message: str) -> None:
+        """Keep a change but stop sending it, and remember why."""
+        with self._commit():
+            self._park(row, code, message)
+
+    def retry_parked(self, keys: Iterable[str] | None = None) -> int:
+        """Send parked changes again, all or those of some keys, and return how many."""
+        with self._commit():
+            wanted = None if keys is None else set(keys)
+            rows = [row for row in self.parked() if wanted is None or row.change.key in wanted]
+            for row in rows:
+                again = replace(row, parked=False, uploaded=row.change.blob is None or row.source is None, attempts=0)
+                self._put_row(again)
+        return len(rows)
+
+    # -- what the server says
+
+    def apply(self, received: Received) -> frozenset[str]:
+        """Apply one message of the server's: one commit, after which its cursor may be acknowledged.
+
+        Accepted changes join the confirmed state and leave the outbox; the siblings told replace it; refused changes
+        are treated as their code demands (`errors.CODES`).
+
+        Returns:
+            The keys whose siblings altered here.
+
+        Raises:
+            StorageError: nothing was applied.
+        """
+        touched = {change.key for change in received.accepted} | set(received.siblings)
+        touched |= {change.key for change, _ in received.rejected}
+        with self._commit():
+            before = {key: self.register(key).siblings for key in touched}
+            for change in received.accepted:
+                self._accept(change)
+            self._replace_confirmed(received.siblings)
+            self._advance(received)
+            if received.rejected:
+                touched |= self._refuse(received.rejected)
+            altered = {key for key in touched if key not in before or self.register(key).siblings != before[key]}
+        return frozenset(altered)
+
+    def doubts(self) -> list[str]:
+        """Return the keys whose confirmed state is a guess, to be asked for: an answer was lost, and others wrote."""
+        with sqlite_errors(self.path):
+            return [key for (key,) in self._db.execute("SELECT key FROM doubts ORDER BY key")]
+
+    def reconcile(
+        self, siblings: dict[str, tuple[Change, ...]], *, lost: Iterable[tuple[Change, str, str]] = ()
+    ) -> frozenset[str]:
+        """Replace the confirmed siblings of some keys by what a full comparison found: one commit.
+
+        Args:
+            siblings: per key all that the server has; none removes the key from the confirmed state.
+            lost: confirmed changes that the server has lost and will not take back, with code and message: they
+                are parked, so that no text is lost.
+
+        Returns:
+            The keys whose siblings altered here.
+        """
+        lost = list(lost)
+        touched = set(siblings) | {change.key for change, _, _ in lost}
+        with self._commit():
+            before = {key: self.register(key).siblings for key in touched}
+            self._replace_confirmed(siblings)
+            for change, code, message in lost:
+                self._put_row(OutboxRow(0, change, parked=True, code=code, message=message))
+            stamps = (change.dot.timestamp for found in siblings.values() for change in found)
+            self._set(clock=max(self.meta.clock, *stamps, 0))
+            altered = {key for key in touched if self.register(key).siblings != before[key]}
+        return frozenset(altered)
+
+    def resynced(self, epoch: str | None, cursor: int) -> None:
+        """Note that a full comparison is complete: from now on the log of this epoch is followed from the cursor."""
+        with self._commit():
+            self._set(epoch=epoch, cursor=cursor, clock=max(self.meta.clock, cursor), confirmed_at=self._wall_ms())
+
+    # -- the folder
+
+    def bases(self) -> dict[str, BaseEntry]:
+        """Return what the folder held at each path."""
+        with sqlite_errors(self.path):
+            rows = self._db.execute(
+                "SELECT path, timestamp, device_id, content_hash, size, mtime_ns, inode, disk_name, unbased FROM bases"
+            ).fetchall()
+        return {
+            path: BaseEntry(
+                path,
+                None if timestamp is None else Dot(timestamp, device_id),
+                content_hash,
+                size,
+                mtime_ns,
+                int(inode),
+                disk_name,
+                bool(unbased),
+            )
+            for path, timestamp, device_id, content_hash, size, mtime_ns, inode, disk_name, unbased in rows
+        }
+
+    def set_bases(self, bases: Iterable[BaseEntry], forget: Iterable[str] = ()) -> None:
+        """Remember what the folder holds at some paths, and forget others: one commit."""
+        with self._commit():
+            self._put_bases(bases, forget)
+
+    # -- inside a commit
+
+    def _write(self, write: Write, clock: LamportClock) -> Change:
+        base = None if write.base is None else frozenset(self._current(dot) for dot in write.base)
+        clock.observe(*(dot.timestamp for dot in base or ()), 0)
+        change = Change(
+            write.key,
+            Dot(clock.tick(), self.device_id),
+            write.value,
+            write.blob,
+            base,
+            write.moved_to,
+            write.modified_at,
+        )
+        _check(change)
+        row = OutboxRow(0, change, write.source, uploaded=write.blob is None or write.source is None)
+        previous = self._rows("WHERE key = ? ORDER BY seq DESC LIMIT 1", write.key)
+        if previous and self._replaceable(previous[0], change):
+            row = self._take_over(previous[0], row)
+        self._put_row(row)
+        return row.change
+
+    def _replaceable(self, row: OutboxRow, change: Change) -> bool:
+        """Say whether a row that the server cannot have gives way to a change that has seen it."""
+        seen = change.base is None or row.change.dot in change.base
+        if row.parked:
+            return seen
+        # The halves of a rename keep their order: a target goes before the tombstone that names it.
+        renames = row.change.moved_to is not None or change.moved_to is not None
+        return seen and not renames and not self._handed.get(row.seq)
+
+    def _take_over(self, row: OutboxRow, successor: OutboxRow) -> OutboxRow:
+        """Remove a row and return its successor with its base, and at its place if the order allows."""
+        self._delete_row(row)
+        change = successor.change
+        base = None
+        if change.base is not None and row.change.base is not None:
+            base = (change.base - {row.change.dot}) | row.change.base
+        seq = row.seq if change.moved_to is None else successor.seq
+        return replace(successor, seq=seq, change=replace(change, base=base))
+
+    def _accept(self, change: Change) -> None:
+        confirmed = self.confirmed(change.key)
+        joined = join_all((*confirmed, change)).siblings
+        rows = self._rows("WHERE key = ? ORDER BY seq", change.key)
+        row = next((row for row in rows if row.change.dot == change.dot), None)
+        if row and self._handed.get(row.seq, 0) > 1 and joined != confirmed:
+            # It may have been taken in long ago, and replaced by versions of which we saw only the last.
+            self._db.execute("INSERT OR IGNORE INTO doubts VALUES (?)", (change.key,))
+        self._put_confirmed(change.key, joined)
+        if row:
+            self._delete_row(row)
+
+    def _replace_confirmed(self, siblings: dict[str, tuple[Change, ...]]) -> None:
+        for key, found in siblings.items():
+            self._put_confirmed(key, found)
+            self._db.execute("DELETE FROM doubts WHERE key = ?", (key,))
+
+    def _advance(self, received: Received) -> None:
+        meta = self.meta
+        seen = [change.dot.timestamp for change in received.accepted]
+        seen += [change.dot.timestamp for found in received.siblings.values() for change in found]
+        cursor = max(meta.cursor, received.cursor)
+        self._set(
+            epoch=received.epoch if received.epoch is not None else meta.epoch,
+            cursor=cursor,
+            clock=max(meta.clock, cursor, *seen, 0),
+            confirmed_at=self._wall_ms(),
+        )
+
+    def _refuse(self, rejected: Iterable[tuple[Change, Rejected]]) -> set[str]:
+        """Do with each refused change what its code demands; return the keys that it touched."""
+        stamped: dict[Action, list[tuple[OutboxRow, Rejected]]] = {Action.RESTAMP: [], Action.REINCARNATE: []}
+        touched: set[str] = set()
+        for change, rejection in rejected:
+            rows = self._rows("WHERE key = ? ORDER BY seq", change.key)
+            row = next((row for row in rows if row.change.dot == change.dot), None)
+            if row is None:
+                continue
+            # The server does not have it: whatever was sent before is void.
+            self._handed[row.seq] = 0
+            action = self._action(row, rejection)
+            if action in stamped:
+                stamped[action].append((row, rejection))
+            elif action is Action.PARK:
+                self._park(row, rejection.code, rejection.message)
+            else:
+                upload = action is Action.UPLOAD
+                self._put_row(
+                    replace(row, uploaded=not upload and row.uploaded, code=rejection.code, message=rejection.message)
+                )
+        if stamped[Action.RESTAMP]:
+            touched |= self._restamp(stamped[Action.RESTAMP])
+        if stamped[Action.REINCARNATE]:
+            touched |= self._reincarnate(stamped[Action.REINCARNATE])
+        return touched
+
+    def _action(self, row: OutboxRow, rejection: Rejected) -> Action:
+        code = CODES.get(rejection.code)
+        action = code.action if code else Action.PARK
+        target = row.change.moved_to
+        if rejection.code == "move_target_missing" and target and self._rows("WHERE key = ? AND NOT parked", target):
+            return Action.RETRY
+        if action in (Action.RESTAMP, Action.REINCARNATE) and row.attempts >= MAX_NEW_DOTS:
+            return Action.PARK
+        return action
+
+    def _restamp(self, refused: Sequence[tuple[OutboxRow, Rejected]]) -> set[str]:
+        """Set the clock to the server's, and give new dots to all own changes that are ahead of it."""
+        told = max(rejection.clock or 0 for _, rejection in refused)
+        # Every receipt that we saw bounds it from below: no dot that the server has comes again.
+        clock = LamportClock(min(max(told, self.meta.cursor), MAX_TIMESTAMP // 2))
+        seqs = self._count_attempts(refused)
+        return self._give_new_dots(
+            lambda row: row.seq in seqs or row.change.dot.timestamp > clock.time, clock, self.device_id
+        )
+
+    def _reincarnate(self, refused: Sequence[tuple[OutboxRow, Rejected]]) -> set[str]:
+        """Go on as the next incarnation; what was never sent goes with it, for its dots may be taken too."""
+        device_id = self.device_id
+        if any(row.change.dot.device_id == device_id for row, _ in refused):
+            device_id = next_incarnation(device_id)
+        self._set(device_id=device_id)
+        seqs = self._count_attempts(refused)
+        seqs |= {row.seq for row in self._rows() if not self._handed.get(row.seq, 0)}
+        return self._give_new_dots(lambda row: row.seq in seqs, LamportClock(self.meta.clock), device_id)
+
+    def _count_attempts(self, refused: Iterable[tuple[OutboxRow, Rejected]]) -> set[int]:
+        seqs = set()
+        for row, rejection in refused:
+            seqs.add(row.seq)
+            self._put_row(replace(row, attempts=row.attempts + 1, code=rejection.code, message=rejection.message))
+        return seqs
+
+    def _give_new_dots(self, wanted: Callable[[OutboxRow], bool], clock: LamportClock, device_id: str) -> set[str]:
+        """Give rows, and the later ones that build on them, new dots; folder bases that name them follow."""
+        new_dots: dict[Dot, Dot] = {}
+        touched: set[str] = set()
+        chosen = [(row, wanted(row)) for row in self._rows("ORDER BY seq")]
+        for row, is_wanted in chosen:
+            old = row.change
+            named = (old.base or frozenset()) | old.merged_from
+            if owner_of(old.dot.device_id) != owner_of(device_id) or not (is_wanted or named & new_dots.keys()):
+                continue
+            dot = Dot(clock.tick(), device_id)
+            new_dots[old.dot] = dot
+            base = old.base
+            if base is not None:
+                # What is not older than the new dot cannot be in the server's log: nothing is there to be covered.
+                mapped = (new_dots.get(seen, seen) for seen in base)
+                base = frozenset(seen for seen in mapped if seen.timestamp < dot.timestamp)
+            merged_from = frozenset(new_dots.get(seen, seen) for seen in old.merged_from)
+            self._put_row(replace(row, change=replace(old, dot=dot, base=base, merged_from=merged_from)))
+            self._db.execute(
+                "UPDATE bases SET timestamp = ?, device_id = ? WHERE path = ? AND timestamp = ? AND device_id = ?",
+                (*dot, old.key.partition(":")[2], *old.dot),
+            )
+            touched.add(old.key)
+        self._set(clock=clock.time)
+        self._new_dots.update(new_dots)
+        return touched
+
+    def _park(self, row: OutboxRow, code: str, message: str) -> None:
+        """Keep a row without sending it; a later change that replaced it takes its place instead."""
+        for successor in self._rows("WHERE key = ? AND seq > ? ORDER BY seq", row.change.key, row.seq):
+            if row.change.dot in (successor.change.base or ()):
+                self._delete_row(successor)
+                self._put_row(self._take_over(row, successor))
+                return
+        self._put_row(replace(row, parked=True, code=code, message=message))
+
+    def _put_bases(self, bases: Iterable[BaseEntry], forget: Iterable[str]) -> None:
+        self._db.executemany("DELETE FROM bases WHERE path = ?", ((path,) for path in forget))
+        self._db.executemany(
+            "INSERT OR REPLACE INTO bases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    entry.path,
+                    *(self._current(entry.dot) if entry.dot else (None, None)),
+                    entry.content_hash,
+                    entry.size,
+                    entry.mtime_ns,
+                    str(entry.inode),
+                    entry.disk_name,
+                    entry.unbased,
+                )
+                for entry in bases
+            ),
+        )
+
+    @staticmethod
+    def _with_dot(entry: BaseEntry, dots: dict[str, Dot]) -> BaseEntry:
+        if entry.dot is not None:
+            return entry
+        return replace(entry, dot=dots.get(key_of_path(entry.path)))
+
+    def _current(self, dot: Dot) -> Dot:
+        """Return the dot that a replaced own dot has now."""
+        while dot in self._new_dots:
+            dot = self._new_dots[dot]
+        return dot
+
+    # -- rows
+
+    @contextmanager
+    def _commit(self) -> Iterator[None]:
+        """Run a block as one transaction; what it noted in memory is taken back with it."""
+        handed, new_dots = dict(self._handed), dict(self._new_dots)
+        with sqlite_errors(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                self._handed, self._new_dots = handed, new_dots
+                raise
+
+    def _set(self, **values: str | int | None) -> None:
+        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+
+    def _put_confirmed(self, key: str, siblings: Sequence[Change]) -> None:
+        if not siblings:
+            self._db.execute("DELETE FROM confirmed WHERE key = ?", (key,))
+            return
+        winner = join_all(siblings).winner
+        assert winner is not None
+        conflict = len(siblings) > 1 or winner.conflict
+        self._db.execute(
+            "INSERT OR REPLACE INTO confirmed VALUES (?, ?, ?, ?)",
+            (key, encode([from_change(change) for change in siblings]), winner.content_hash, conflict),
+        )
+
+    def _put_row(self, row: OutboxRow) -> None:
+        source = None if row.source is None else os.fsencode(row.source)
+        self._db.execute(
+            f"INSERT OR REPLACE INTO outbox ({_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            (
+                row.seq or None,
+                row.change.key,
+                encode(from_change(row.change)),
+                source,
+                row.uploaded,
+                row.parked,
+                row.code,
+                row.message,
+                row.attempts,
+            ),
+        )
+
+    def _delete_row(self, row: OutboxRow) -> None:
+        self._db.execute("DELETE FROM outbox WHERE seq = ?", (row.seq,))
+        self._handed.pop(row.seq, None)
+
+    def _rows(self, clause: str = "", *parameters: str | int) -> list[OutboxRow]:
+        with sqlite_errors(self.path):
+            found = self._db.execute(f"SELECT {_ROW} FROM outbox {clause}", parameters).fetchall()  # noqa: S608
+        return [self._row(raw) for raw in found]
+
+    def _row(self, raw: tuple[int, str, bytes, bytes | None, int, int, str | None, str | None, int]) -> OutboxRow:
+        seq, _, change, source, uploaded, parked, code, message, attempts = raw
+        return OutboxRow(
+            seq,
+            self._decode(b"[" + change + b"]")[0],
+            None if source is None else os.fsdecode(source),
+            bool(uploaded),
+            bool(parked),
+            code,
+            message,
+            attempts,
+        )
+
+    def _decode(self, data: bytes) -> tuple[Change, ...]:
+        try:
+            return tuple(_to_change(wire) for wire in _CHANGES.decode(data))
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise BrokenJournal(self.path, str(error)) from error
+
+    def _pages(self, query: str, prefix: str) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield pages of keys in order; between two of them the journal may be written to."""
+        after = ""
+        while True:
+            with sqlite_errors(self.path):
+                page = self._db.execute(
+                    f"SELECT * FROM ({query}) WHERE key > ? AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",  # noqa: S608
+                    (after, len(prefix), prefix, _PAGE),
+                ).fetchall()
+            if not page:
+                return
+            yield page
+            after = page[-1][0]
+
+
+_CHANGES = msgspec.json.Decoder(list[WireChange])
+
+
+def _to_change(wire: WireChange) -> Change:
+    """Return a change of our own file, which was checked when it came in."""
+    blob = wire.blob
+    return Change(
+        wire.key,
+        Dot(wire.timestamp, wire.device_id),
+        None if blob else wire.value,
+        BlobRef(blob.sha256, blob.size, blob.media_type) if blob else None,
+        None if wire.base is None else frozenset(Dot(dot.timestamp, dot.device_id) for dot in wire.base),
+        wire.moved_to,
+        wire.modified_at,
+        wire.live,
+        wire.conflict,
+        frozenset(Dot(dot.timestamp, dot.device_id) for dot in wire.merged_from or ()),
+    )
+
+
+def _check(change: Change) -> None:
+    """Refuse what the server would refuse in any case, before it gets into the outbox.
+
+    Raises:
+        RefusedChange: `bad_key` or `bad_value`.
+    """
+    check_key(change.key)
+    if change.moved_to is not None:
+        check_key(change.moved_to)
+    if change.moved_to is not None and (not change.deleted or change.moved_to == change.key):
+        raise RefusedChange("only a deletion has moved_to, and to another key", "bad_value")
+    if change.value is not None and change.blob is not None:
+        raise RefusedChange("a change has a text or a blob", "bad_value")
+    if change.value is not None and "\0" in change.value:
+        raise RefusedChange("the text holds U+0000; send it as a blob", "bad_value")
+    try:
+        (change.value or "").encode()
+    except UnicodeEncodeError:
+        raise RefusedChange("the text is not valid Unicode", "bad_value") from None
