@@ -36,7 +36,7 @@ class LamportClock:
 
     def observe(self, *timestamps: int) -> None:
         """Note timestamps and receipts seen, so that the next write is greater than all of them."""
-        self.time = max(self.time, *timestamps)
+        self.time = max((self.time, *timestamps))
 
 
 def is_timestamp(value: object) -> bool:

@@ -21,7 +21,7 @@ class CrdtEntry:
     Attributes:
         key: the key.
         register: its state.
-        changed_at: the clock at the last change that altered the register; orders `CrdtEngine.changes_since`.
+        changed_at: the clock at the last change of the key that was taken in; orders `CrdtEngine.changes_since`.
     """
 
     key: str
@@ -79,7 +79,7 @@ class CrdtEngine:
 
     def merge(self, entry: CrdtEntry) -> bool:
         """Join another replica's state of a key into ours; return whether ours altered."""
-        self.clock.observe(*(change.dot.timestamp for change in entry.register.siblings), 0)
+        self.clock.observe(*(change.dot.timestamp for change in entry.register.siblings))
         mine = self.entry(entry.key)
         joined = mine.register.join(entry.register)
         if joined == mine.register:

@@ -45,7 +45,14 @@ class View(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A change that is in the log, now or from before."""
+    """A change that is in the log, now or from before.
+
+    Attributes:
+        change: as it was pushed.
+        receipt: when it was taken in.
+        duplicate: whether it was in the log before. Then it may have been replaced long ago, which its author cannot
+            tell from an acknowledgement alone.
+    """
 
     change: Change
     receipt: int
@@ -70,7 +77,7 @@ class Batch:
         previous_clock: the clock before.
         clock: the clock after; equal to `previous_clock` if nothing was appended.
         versions: to append, in the order of their receipts.
-        entries: the new state of each key that altered, ordered by `changed_at`; contexts hold the floor and
+        entries: the new state of each key that got a version, ordered by `changed_at`; contexts hold the floor and
             the covered dots that have not arrived.
         replaced: per key the dots that were siblings or arrived now, and are no siblings any more.
         results: one per submitted change, in order.
@@ -194,11 +201,9 @@ class _Intake:
         return [dot for dot in dots if self.version(key, dot)]
 
     def had_content(self, key: str, content_hash: str) -> bool:
+        replaced_now = (self.version(key, dot) for dot in self.batch.replaced.get(key, ()))
         return self.view.had_content(key, content_hash) or any(
-            arrived_key == key
-            and dot in self.batch.replaced.get(key, ())
-            and version.change.content_hash == content_hash
-            for (arrived_key, dot), version in self.arrived.items()
+            version is not None and version.change.content_hash == content_hash for version in replaced_now
         )
 
 

@@ -30,7 +30,7 @@ TEXT_EXTENSIONS: Final = frozenset(
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}(?:~[1-9][0-9]{0,5})?")
 _DRIVE = re.compile(r"[A-Za-z]:")
-_RESERVED_NAMES = re.compile(r"(?:CON|PRN|AUX|NUL|COM[1-9¹²³]|LPT[1-9¹²³])(?:\.|$)", re.IGNORECASE)
+_RESERVED_NAMES = re.compile(r"(?:CON|PRN|AUX|NUL|COM[1-9¹²³]|LPT[1-9¹²³]) *(?:\.|$)", re.IGNORECASE)
 _RESERVED_CHARACTERS = re.compile(r'[<>:"|?*]')
 
 
@@ -112,7 +112,7 @@ def _check_name(name: str) -> None:
 def _as_folded_by_disks(name: str) -> str:
     """Fold what some file systems ignore: case, invisible characters (HFS+), trailing dots and spaces (NTFS)."""
     visible = "".join(character for character in name if unicodedata.category(character) != "Cf")
-    return visible.casefold().rstrip(". ")
+    return visible.upper().casefold().rstrip(". ")
 
 
 def portability_problem(path: str) -> str | None:

@@ -45,7 +45,7 @@ def resolve(register: Register, history: History) -> Outcome | None:
     """
     if len(register.siblings) < 2:
         return None
-    for row in (_equal_content, _rebuilt_journal, _edit_and_deletion):
+    for row in (_equal_content, _only_deletions, _rebuilt_journal, _edit_and_deletion):
         if outcome := row(register.siblings, history):
             return outcome
     return None
@@ -57,21 +57,33 @@ def _equal_content(siblings: tuple[Change, ...], _: History) -> Outcome | None:
     return Outcome.like(first) if all(first.same_content(other) for other in siblings) else None
 
 
+def _only_deletions(siblings: tuple[Change, ...], _: History) -> Outcome | None:
+    """Deleted here and renamed there, or renamed to two targets: the greatest rename stays."""
+    return _deletion(siblings) if all(change.deleted for change in siblings) else None
+
+
 def _rebuilt_journal(siblings: tuple[Change, ...], history: History) -> Outcome | None:
     """A device that forgot everything offers what others deleted meanwhile: the deletion stays."""
-    deletions = [change for change in siblings if change.deleted]
-    if not deletions:
+    deletions = tuple(change for change in siblings if change.deleted)
+    offered = [change for change in siblings if not change.deleted]
+    if not deletions or not all(_is_old(change, history) for change in offered):
         return None
-    for change in siblings:
-        content = change.content_hash
-        if content and (change.base != frozenset() or not history.had_content(change.key, content)):
-            return None
-    return Outcome.like(deletions[-1])
+    return _deletion(deletions)
 
 
 def _edit_and_deletion(siblings: tuple[Change, ...], _: History) -> Outcome | None:
     """The edit stays, whatever was deleted beside it; the history shows both."""
     edits = [change for change in siblings if not change.deleted]
-    if not edits or len(edits) == len(siblings):
+    if len(edits) == len(siblings) or not all(edits[-1].same_content(other) for other in edits):
         return None
-    return Outcome.like(edits[-1]) if all(edits[-1].same_content(other) for other in edits) else None
+    return Outcome.like(edits[-1])
+
+
+def _deletion(deletions: tuple[Change, ...]) -> Outcome:
+    renames = [change for change in deletions if change.moved_to]
+    return Outcome.like((renames or deletions)[-1])
+
+
+def _is_old(change: Change, history: History) -> bool:
+    content = change.content_hash
+    return change.base == frozenset() and content is not None and history.had_content(change.key, content)
