@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import BindParameter, Connection, bindparam, delete, exists, insert, select, update
+from sqlalchemy import BindParameter, Connection, Dialect, bindparam, delete, exists, insert, select, update
 from sqlalchemy.sql.dml import UpdateBase
 
 from tidenote.core.crdt import CrdtEntry
@@ -87,6 +88,25 @@ def chunks(values: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
     distinct = list(dict.fromkeys(values))
     for start in range(0, len(distinct), size):
         yield distinct[start : start + size]
+
+
+def execute_many(connection: Connection, statement: UpdateBase, rows: list[dict[str, Any]]) -> None:
+    """Execute a statement once for each row of plain values.
+
+    Goes straight to the driver: for hundreds of small rows, most of the time was SQLAlchemy's conversion of values.
+    """
+    sql, names = _compiled(statement, connection.dialect, tuple(rows[0]))
+    if names is None:
+        connection.exec_driver_sql(sql, rows)
+    else:
+        connection.exec_driver_sql(sql, [tuple([row[name] for name in names]) for row in rows])
+
+
+@lru_cache(maxsize=64)
+def _compiled(statement: UpdateBase, dialect: Dialect, columns: tuple[str, ...]) -> tuple[str, list[str] | None]:
+    """Return a statement's text, and the order of its parameters where the driver wants them by position."""
+    compiled = statement.compile(dialect=dialect, column_keys=list(columns))
+    return str(compiled), getattr(compiled, "positiontup", None)
 
 
 def load_entries(
@@ -179,7 +199,7 @@ class SqlView:
             self._sum_up(entry, arrived, rows)
         for statement in _IN_ORDER:
             if rows[statement]:
-                self._connection.execute(statement, rows[statement])
+                execute_many(self._connection, statement, rows[statement])
         self._connection.execute(_UPDATE_CLOCK, {"in_vault": self._vault_id, "new_clock": batch.clock})
 
     def _sum_up(
