@@ -1,0 +1,319 @@
+"""A vault's one writer: many pushes, one commit; then tell the others; then acknowledge. In this order.
+
+The hub owns the order of a vault's log. What a batch does to the log is core/intake.py's matter, how it gets to disk
+the store's; who is told is a matter of the sessions that listen (sync.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import partial
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from tidenote.config import ServerConfig
+from tidenote.core.crdt import CrdtEntry
+from tidenote.core.intake import Batch, Refused, Taken
+from tidenote.core.version import Change, Dot
+from tidenote.errors import StorageError
+from tidenote.server.metrics import Metrics
+from tidenote.server.pubsub import Bus
+from tidenote.server.store.contract import Store, VaultInfo
+from tidenote.wire.messages import Rejected
+from tidenote.wire.session import Page, Publication, size_of
+
+logger = logging.getLogger("tidenote.server")
+
+T = TypeVar("T")
+
+GENERATION_PAUSE_S: Final = 60.0
+"""At most one new generation begins in this time: a client that lies about its cursor must not keep all others busy."""
+
+BUG: Final = ("internal_error", "the server has a bug; its log tells more")
+"""Code and message of what should not have happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What became of one push.
+
+    Attributes:
+        accepted: the changes that are durable, duplicates included.
+        rejected: the others.
+        clock: the vault's clock afterwards.
+    """
+
+    accepted: tuple[Change, ...]
+    rejected: tuple[Rejected, ...]
+    clock: int
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A push that waits for its commit; `size` in bytes, roughly."""
+
+    changes: Sequence[Change]
+    size: int
+    outcome: asyncio.Future[Committed]
+
+
+class Hub:
+    """The writer of one vault. An async context manager: leaving it takes in what waits, then stops.
+
+    Args:
+        vault: as it is now.
+        store: where the log is.
+        bus: where commits are published, under `topic`.
+        writer: a single thread, shared by all hubs of a store.
+        readers: some threads for reading.
+        has_blob: whether the bytes with a SHA-256 are on disk; called on the writer's thread.
+        config: limits and timeouts.
+        metrics: what to count.
+    """
+
+    def __init__(
+        self,
+        vault: VaultInfo,
+        store: Store,
+        bus: Bus[Publication],
+        *,
+        writer: Executor,
+        readers: Executor,
+        has_blob: Callable[[str], bool],
+        config: ServerConfig,
+        metrics: Metrics,
+    ) -> None:
+        self.info = vault
+        self.failure: StorageError | None = None
+        """Why nothing is written any more: the disk failed, so that nobody can say what it holds."""
+        self._store = store
+        self._bus = bus
+        self._writer = writer
+        self._readers = readers
+        self._has_blob = has_blob
+        self._config = config
+        self._metrics = metrics
+        self._waiting: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._generation_lock = asyncio.Lock()
+        self._next_generation_s = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The vault's name."""
+        return self.info.name
+
+    @property
+    def topic(self) -> str:
+        """Where the vault's commits are published."""
+        return f"vault:{self.info.name}"
+
+    @property
+    def epoch(self) -> str:
+        """The log's epoch."""
+        return self.info.epoch
+
+    @property
+    def clock(self) -> int:
+        """The last receipt."""
+        return self.info.clock
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name=f"hub of {self.name}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        self._closing = True
+        self._wake.set()
+        await self._task
+
+    # -- writing
+
+    async def submit(self, changes: Sequence[Change]) -> Committed:
+        """Take one push in; return when it is committed or refused and others have been told."""
+        return await self.enqueue(changes)
+
+    def enqueue(self, changes: Sequence[Change]) -> asyncio.Future[Committed]:
+        """Take one push in, after all that were enqueued before it. The future never fails: codes say what did."""
+        outcome: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        if self._closing:
+            outcome.set_result(self._refuse(changes, "server_stopping", "the server is shutting down"))
+        else:
+            self._waiting.append(_Waiting(changes, sum(map(_size, changes)), outcome))
+            self._metrics.queue.inc()
+            self._wake.set()
+        return outcome
+
+    async def new_generation(self, after: str) -> VaultInfo:
+        """Begin a new generation, because the log is older than what a client has seen of it.
+
+        Args:
+            after: the epoch that was found to be too old; nothing happens if it is not the epoch any more.
+        """
+        async with self._generation_lock:
+            now_s = time.monotonic()
+            if self.epoch == after and now_s >= self._next_generation_s:
+                self._next_generation_s = now_s + GENERATION_PAUSE_S
+                self.info = await self._write(self._store.new_generation, self.name, wall_ms=_wall_ms())
+                logger.warning("vault %s was restored from an older copy: it is now %s", self.name, self.epoch)
+                await self._publish(Publication(self.epoch, self.clock, self.clock, None))
+        return self.info
+
+    async def fence(self, by_epoch: str) -> None:
+        """Give way to a later generation of this vault that a client has synced with elsewhere."""
+        await self._write(self._store.fence, self.name, by_epoch)
+        self.info = replace(self.info, fenced_by=by_epoch)
+        logger.error("vault %s gave way: a client has synced with the later generation %s", self.name, by_epoch)
+
+    # -- reading
+
+    async def changes_since(self, cursor: int) -> Page:
+        """Return the next page of keys that altered after a cursor."""
+        return await self._read(self._store.changes_since, self.name, cursor)
+
+    async def entries(self, keys: Iterable[str]) -> list[CrdtEntry]:
+        """Return the state of some keys; those that nobody wrote are left out."""
+        return await self._read(self._store.entries, self.name, keys)
+
+    async def manifest(self, after: str | None, limit: int) -> list[tuple[str, frozenset[Dot]]]:
+        """Return keys with the dots of their siblings, ordered by key."""
+        return await self._read(self._store.manifest, self.name, after, limit)
+
+    # -- the writer's loop
+
+    async def _run(self) -> None:
+        while self._waiting or not self._closing:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            pushes = self._next_batch()
+            try:
+                await self._commit(pushes)
+            except Exception:
+                logger.exception("vault %s: a batch of %d pushes could not be answered", self.name, len(pushes))
+                self._reject(pushes, *BUG)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Take what waits off the queue, up to the limits of one commit; at least one push."""
+        batch: list[_Waiting] = []
+        changes = size = 0
+        while self._waiting:
+            push = self._waiting[0]
+            changes += len(push.changes)
+            size += push.size
+            if batch and (changes > self._config.max_batch_changes or size > self._config.max_batch_bytes):
+                break
+            batch.append(self._waiting.popleft())
+        self._metrics.queue.dec(len(batch))
+        return batch
+
+    async def _commit(self, pushes: list[_Waiting]) -> None:
+        """Commit, publish, acknowledge."""
+        if self.failure:
+            self._reject(pushes, self.failure.code, self.failure.message)
+            return
+        started_s = time.perf_counter()
+        try:
+            batch = await self._write(
+                self._store.take_in,
+                self.name,
+                [push.changes for push in pushes],
+                wall_ms=_wall_ms(),
+                has_blob=self._has_blob,
+            )
+        except StorageError as error:
+            self._note_failure(error)
+            self._reject(pushes, error.code, error.message)
+        except Exception:
+            logger.exception("vault %s: a batch of %d pushes could not be taken in", self.name, len(pushes))
+            await self._commit_one_by_one(pushes)
+        else:
+            self._metrics.commit_seconds.observe(time.perf_counter() - started_s)
+            self._metrics.batch_changes.observe(len(batch.results))
+            await self._tell(batch)
+            self._acknowledge(pushes, batch)
+
+    async def _commit_one_by_one(self, pushes: list[_Waiting]) -> None:
+        """Find the push that nobody can take in, so that it does not cost the others of its batch."""
+        if len(pushes) == 1:
+            self._reject(pushes, *BUG)
+        else:
+            for push in pushes:
+                await self._commit([push])
+
+    def _note_failure(self, error: StorageError) -> None:
+        logger.error("vault %s: %s (%s)", self.name, error.message, error.code)
+        if error.code == "storage_failed":
+            # After a failed fsync the disk's content is unknown, so that no later success could be believed.
+            self.failure = error
+
+    async def _tell(self, batch: Batch) -> None:
+        if batch.clock == batch.previous_clock:
+            return
+        self.info = replace(self.info, clock=batch.clock)
+        entries: tuple[CrdtEntry, ...] | None = tuple(batch.entries)
+        if sum(map(size_of, batch.entries)) > self._config.max_publication_bytes:
+            entries = None
+        await self._publish(Publication(self.epoch, batch.previous_clock, batch.clock, entries))
+
+    async def _publish(self, publication: Publication) -> None:
+        """Tell the sessions; a failure costs them time, and must not cost the author the acknowledgement."""
+        try:
+            async with asyncio.timeout(self._config.publish_timeout_ms / 1000):
+                await self._bus.publish(self.topic, publication)
+        except Exception:
+            logger.exception("vault %s: a commit could not be published", self.name)
+
+    def _acknowledge(self, pushes: list[_Waiting], batch: Batch) -> None:
+        results = iter(batch.results)
+        for push in pushes:
+            own = [next(results) for _ in push.changes]
+            accepted = tuple(result.change for result in own if isinstance(result, Taken))
+            rejected = tuple(_rejected(result) for result in own if isinstance(result, Refused))
+            self._resolve(push, Committed(accepted, rejected, batch.clock))
+
+    def _reject(self, pushes: Iterable[_Waiting], code: str, message: str) -> None:
+        for push in pushes:
+            self._resolve(push, self._refuse(push.changes, code, message))
+
+    def _refuse(self, changes: Iterable[Change], code: str, message: str) -> Committed:
+        rejected = tuple(Rejected(change.key, *change.dot, code, message) for change in changes)
+        return Committed((), rejected, self.clock)
+
+    def _resolve(self, push: _Waiting, committed: Committed) -> None:
+        self._metrics.accepted.inc(len(committed.accepted))
+        # Whoever waited may have been cancelled: a client went away. Its changes are in the log all the same.
+        if not push.outcome.done():
+            push.outcome.set_result(committed)
+
+    async def _write(self, call: Callable[..., T], *arguments: object, **named: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, partial(call, *arguments, **named))
+
+    async def _read(self, call: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(call, *arguments))
+
+
+def _rejected(refused: Refused) -> Rejected:
+    change = refused.change
+    clock = refused.clock if refused.code == "clock_too_far" else None
+    return Rejected(change.key, *change.dot, refused.code, refused.message, clock)
+
+
+def _size(change: Change) -> int:
+    return 200 + len(change.key) + len(change.value or "")
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

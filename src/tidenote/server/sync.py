@@ -1,0 +1,344 @@
+"""Drives sync sessions: a socket, or a single request, on one side; a vault's hub on the other.
+
+What may be said when is wire/session.py's matter. Here stands only what needs a clock or a socket: who waits for whom
+and for how long, and that a client which reads slowly costs bounded memory and nobody else's time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from functools import partial
+from typing import Final, Protocol
+
+from tidenote.config import ServerConfig
+from tidenote.core.keys import owner_of
+from tidenote.errors import CODES, Action, ProtocolError, StorageError, TidenoteError
+from tidenote.server.hub import BUG, Committed, Hub
+from tidenote.server.metrics import Metrics
+from tidenote.server.pubsub import Bus
+from tidenote.wire.messages import ErrorMessage, SyncAck, encode
+from tidenote.wire.session import Fail, Publication, Read, Send, ServerSession, Submit
+
+logger = logging.getLogger("tidenote.server")
+
+MAX_WAITING_PUSHES: Final = 8
+"""How many unanswered pushes a connection may have; further ones stay in the network."""
+
+
+class Socket(Protocol):
+    """One WebSocket connection that was accepted."""
+
+    async def receive(self) -> bytes | str | None:
+        """Return the next message; None when the connection is gone."""
+        ...
+
+    async def send(self, message: bytes) -> None:
+        """Send a text message; return when there is room for another one.
+
+        Raises:
+            OSError: the connection is gone.
+        """
+        ...
+
+    async def close(self, code: int, reason: str) -> None:
+        """Say goodbye, without waiting for the other side to read."""
+        ...
+
+
+class Connection:
+    """One device's open socket.
+
+    All writing happens in the task that calls `run`; a second task only reads.
+
+    Args:
+        hub: of the vault.
+        bus: where the hub publishes.
+        socket: accepted.
+        device_id: as authenticated, possibly of a later incarnation.
+        may_write: whether the device may push.
+        config: limits and timeouts.
+        metrics: what to count.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        bus: Bus[Publication],
+        socket: Socket,
+        device_id: str,
+        *,
+        may_write: bool,
+        config: ServerConfig,
+        metrics: Metrics,
+    ) -> None:
+        self.name = (hub.name, device_id)
+        self._hub = hub
+        self._socket = socket
+        self._config = config
+        self._metrics = metrics
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._outcomes: deque[tuple[int, Committed]] = deque()
+        self._unread_bytes = 0
+        """How many bytes of messages were read while earlier pushes still wait for their answers."""
+        self._gone = False
+        self._stopping = False
+        # Listen first, then read the clock: a commit in between is heard of twice rather than never.
+        self._news = bus.subscribe(hub.topic, self._wake.set)
+        self._session = ServerSession(
+            owner_of(device_id), hub.epoch, hub.clock, may_write=may_write, max_text_bytes=config.max_text_bytes
+        )
+
+    async def run(self) -> None:
+        """Serve the device until either side ends the connection."""
+        with self._news:
+            reader = asyncio.create_task(self._read(), name=f"reader of {self.name}")
+            try:
+                await self._write(reader)
+            finally:
+                reader.cancel()
+                await asyncio.gather(reader, return_exceptions=True)
+
+    def replace(self) -> None:
+        """End the connection because its device opened another one."""
+        self.end("replaced", "this device connected again")
+
+    def stop(self) -> None:
+        """Answer what was read, read no more, then end the connection because the server stops."""
+        self._stopping = True
+        self._wake.set()
+
+    def end(self, code: str, message: str) -> None:
+        """End the connection with an error."""
+        self._session.fail(code, message)
+        self._wake.set()
+
+    # -- reading
+
+    async def _read(self) -> None:
+        try:
+            while (data := await self._socket.receive()) is not None:
+                self._session.receive(data)
+                self._unread_bytes += len(data)
+                self._wake.set()
+                while self._is_full():
+                    self._room.clear()
+                    await self._room.wait()
+        except Exception:
+            logger.exception("a message of %s could not be read", self.name)
+            self.end(*BUG)
+        else:
+            self._gone = True
+            self._wake.set()
+
+    def _is_full(self) -> bool:
+        waiting = self._session.waiting
+        if not waiting:
+            self._unread_bytes = 0
+        return waiting >= MAX_WAITING_PUSHES or self._unread_bytes > self._config.max_frame_bytes
+
+    # -- writing
+
+    async def _write(self, reader: asyncio.Task[None]) -> None:
+        while not self._gone:
+            self._wake.clear()
+            self._take_news()
+            if self._stopping:
+                reader.cancel()
+                if not self._session.waiting:
+                    self._session.fail("server_stopping", "the server is shutting down")
+            step = self._session.next_step()
+            if isinstance(step, Fail):
+                await self._close(step)
+                return
+            if isinstance(step, Send):
+                await self._send(step.message)
+            elif isinstance(step, Submit):
+                self._submit(step)
+            elif isinstance(step, Read):
+                await self._read_page(step)
+            else:
+                await self._rest()
+            self._room.set()
+
+    def _take_news(self) -> None:
+        """Tell the session what was published, then what was committed: its answer then needs no reading."""
+        publications, lost = self._news.drain()
+        for publication in publications:
+            self._session.published(publication)
+        if lost:
+            self._look_at_head()
+        while self._outcomes:
+            number, committed = self._outcomes.popleft()
+            self._session.committed(number, committed.accepted, committed.rejected, committed.clock)
+
+    def _look_at_head(self) -> None:
+        hub = self._hub
+        self._session.published(Publication(hub.epoch, hub.clock, hub.clock, None))
+
+    async def _rest(self) -> None:
+        """Wait for something to do; look at the log's head now and then, in case that a publication was lost."""
+        try:
+            async with asyncio.timeout(self._config.head_poll_ms / 1000):
+                await self._wake.wait()
+        except TimeoutError:
+            self._look_at_head()
+
+    def _submit(self, step: Submit) -> None:
+        self._metrics.pushes.labels("websocket").inc()
+        self._hub.enqueue(step.changes).add_done_callback(partial(self._note, step.number))
+
+    def _note(self, number: int, outcome: asyncio.Future[Committed]) -> None:
+        if not outcome.cancelled():
+            self._outcomes.append((number, outcome.result()))
+            self._wake.set()
+
+    async def _read_page(self, step: Read) -> None:
+        try:
+            self._session.page(await self._hub.changes_since(step.after))
+        except TidenoteError as error:
+            self._session.fail(error.code, error.message)
+        except Exception:
+            logger.exception("vault %s could not be read after %d", self._hub.name, step.after)
+            self._session.fail(*BUG)
+
+    async def _send(self, message: SyncAck | ErrorMessage) -> None:
+        _count(self._metrics, message)
+        try:
+            async with asyncio.timeout(self._config.write_timeout_ms / 1000):
+                await self._socket.send(encode(message))
+        except TimeoutError:
+            self._session.fail("too_slow", f"nothing was read for {self._config.write_timeout_ms} ms")
+        except OSError:
+            self._gone = True
+
+    async def _close(self, failure: Fail) -> None:
+        message = await settle(self._hub, failure)
+        if message.code == "too_slow":
+            # The error would only join what is not being read; the reason of the close frame has to do.
+            _count(self._metrics, message)
+        else:
+            await self._send(message)
+        if not self._gone:
+            await self._socket.close(close_code(message.code), message.code)
+
+
+class Connections:
+    """All open connections: at most so many, and one per device and vault."""
+
+    def __init__(self, most: int, metrics: Metrics) -> None:
+        self._most = most
+        self._metrics = metrics
+        self._open: set[Connection] = set()
+        self._newest: dict[tuple[str, str], Connection] = {}
+        self._empty = asyncio.Event()
+        self._stopping = False
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def check_room(self) -> None:
+        """Check that one more connection may come.
+
+        Raises:
+            ProtocolError: `server_stopping`, `overloaded`.
+        """
+        if self._stopping:
+            raise ProtocolError("the server is shutting down", "server_stopping")
+        if len(self._open) >= self._most:
+            raise ProtocolError("the server has as many connections as it may", "overloaded")
+
+    async def run(self, connection: Connection) -> None:
+        """Serve a connection; an older one of the same device and vault is ended, which may be a dead one."""
+        if older := self._newest.get(connection.name):
+            older.replace()
+        self._newest[connection.name] = connection
+        self._open.add(connection)
+        self._metrics.connections.set(len(self._open))
+        if self._stopping:
+            connection.stop()
+        try:
+            await connection.run()
+        finally:
+            self._open.discard(connection)
+            self._metrics.connections.set(len(self._open))
+            if self._newest.get(connection.name) is connection:
+                del self._newest[connection.name]
+            if not self._open:
+                self._empty.set()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Let no one in any more and end all connections: politely, and after the timeout without answers."""
+        self._stopping = True
+        for connection in list(self._open):
+            connection.stop()
+        if not self._open:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                self._empty.clear()
+                await self._empty.wait()
+        except TimeoutError:
+            for connection in list(self._open):
+                connection.end("server_stopping", "the server is shutting down")
+
+
+async def answer(
+    hub: Hub, body: bytes, device_id: str, *, may_write: bool, config: ServerConfig, metrics: Metrics
+) -> SyncAck | ErrorMessage:
+    """Return the one answer to a push that came as a request: a session that lasts for one message."""
+    session = ServerSession(
+        owner_of(device_id), hub.epoch, hub.clock, may_write=may_write, max_text_bytes=config.max_text_bytes
+    )
+    session.receive(body)
+    while True:
+        if hub.epoch != session.epoch:
+            session.fail("resync_required", "the vault's log was restored or replaced", epoch=hub.epoch)
+        step = session.next_step()
+        if isinstance(step, Submit):
+            metrics.pushes.labels("request").inc()
+            committed = await hub.submit(step.changes)
+            session.committed(step.number, committed.accepted, committed.rejected, committed.clock)
+        elif isinstance(step, Read):
+            session.page(await hub.changes_since(step.after))
+        else:
+            break
+    if isinstance(step, Send):
+        message = step.message
+    elif isinstance(step, Fail):
+        message = await settle(hub, step)
+    else:
+        message = ErrorMessage("bad_message", "this is not a sync_push")
+    _count(metrics, message)
+    return message
+
+
+async def settle(hub: Hub, failure: Fail) -> ErrorMessage:
+    """Do for the vault what a session's failure calls for; return what to tell the client."""
+    message = failure.message
+    try:
+        if failure.later_epoch:
+            await hub.fence(failure.later_epoch)
+        elif failure.rolled_back and message.epoch:
+            info = await hub.new_generation(message.epoch)
+            return ErrorMessage(message.code, message.message, info.epoch)
+    except StorageError as error:
+        logger.error("vault %s: %s (%s)", hub.name, error.message, error.code)
+    return message
+
+
+def close_code(code: str) -> int:
+    """Return the WebSocket close code that goes with an error: whether coming back helps."""
+    if code == "server_stopping":
+        return 1012
+    return 1013 if CODES[code].action is Action.RETRY else 1008
+
+
+def _count(metrics: Metrics, message: SyncAck | ErrorMessage) -> None:
+    if isinstance(message, ErrorMessage):
+        metrics.errors.labels(message.code).inc()
+        return
+    for rejected in message.rejected or ():
+        metrics.rejected.labels(rejected.code).inc()

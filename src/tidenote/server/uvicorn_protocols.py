@@ -1,0 +1,165 @@
+"""The HTTP and WebSocket protocols that uvicorn runs, with what a server on the open network needs besides.
+
+Both bound what a connection costs before and besides our own limits: heads that never end, messages in endless
+fragments, pings whose answers nobody reads, peers that do not let go. No knowledge of Tidenote lives here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+if TYPE_CHECKING:
+    from asyncio.transports import BaseTransport
+
+    from uvicorn._types import ASGISendEvent
+    from websockets.frames import Frame
+
+MAX_HEAD_BYTES: Final = 65_536
+"""The largest head of a request: its line and all its headers."""
+
+LINGER_S: Final = 2.0
+"""How long a connection that we closed may take to send what is left and say goodbye."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """HTTP whose heads are bounded in size and time, however slowly they trickle in."""
+
+    max_head_s = 30.0
+    """How long the head of a request may take; not extended by traffic."""
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """Start the clock: whoever connects has to say something."""
+        super().connection_made(cast("asyncio.Transport", transport))
+        self._head_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Count the bytes of a head; other bytes are counted by whoever reads them."""
+        if self._deadline is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES + len(data):
+                self.send_400_response("The head of the request is too large.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Start the clock for a further request on the same connection."""
+        super().on_message_begin()
+        if self._deadline is None:
+            self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        """Stop the clock."""
+        self._stop_clock()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._head_bytes = 0
+        self._deadline = self.loop.call_later(self.max_head_s, self.transport.abort)
+
+    def _stop_clock(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """WebSocket whose messages come in a bounded number of frames, and whose end cannot be delayed by the peer."""
+
+    max_fragments = 4096
+    """In how many frames a message may come; empty ones cost us memory too, and the size limit does not see them."""
+
+    max_unread_bytes = 16 * 2**20
+    """How many bytes may wait for a peer that does not read but keeps sending pings."""
+
+    _last_resort: asyncio.TimerHandle | None = None
+
+    def handle_text(self, event: Frame) -> None:
+        """Start a message."""
+        self._fragments = 1
+        super().handle_text(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        """Start a message."""
+        self._fragments = 1
+        super().handle_bytes(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Continue a message, unless that has been going on for too long."""
+        if self.close_sent:
+            return
+        self._fragments += 1
+        if self._fragments > self.max_fragments:
+            self.frames = []
+            self.conn.fail(1009, "too many fragments")
+            self.handle_parser_exception()
+            self._abort_soon()
+            return
+        super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer, if the peer reads answers."""
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > self.max_unread_bytes:
+            self.transport.abort()
+
+    def keepalive_timeout(self) -> None:
+        """Give up a peer that does not answer; it will not read what is left either."""
+        super().keepalive_timeout()
+        self._abort_soon()
+
+    def handle_parser_exception(self) -> None:
+        """Close because of what the peer sent."""
+        super().handle_parser_exception()
+        self._abort_soon()
+
+    def shutdown(self) -> None:
+        """Close because the server stops."""
+        super().shutdown()
+        self._abort_soon()
+
+    async def run_asgi(self) -> None:
+        """Run the application, and see to it that the connection ends soon after it."""
+        await super().run_asgi()
+        self._abort_soon()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send; only closing does not wait for a peer that reads nothing."""
+        if self.handshake_complete and self.close_sent:
+            raise ClientDisconnected
+        if message["type"] == "websocket.close":
+            self.writable.set()
+        await super().send(message)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        if self._last_resort is not None:
+            self._last_resort.cancel()
+        super().connection_lost(exc)
+
+    def _abort_soon(self) -> None:
+        """Let go in a while, even if the peer never takes what is buffered."""
+        if self._last_resort is None and not self.disconnected:
+            self._last_resort = self.loop.call_later(LINGER_S, self.transport.abort)
+
+
+def http_protocol(*, max_head_s: float) -> type[Any]:
+    """Return the HTTP protocol with this limit."""
+    return type("HttpProtocol", (HttpProtocol,), {"max_head_s": max_head_s})
+
+
+def websocket_protocol(*, max_fragments: int, max_unread_bytes: int) -> type[Any]:
+    """Return the WebSocket protocol with these limits."""
+    limits = {"max_fragments": max_fragments, "max_unread_bytes": max_unread_bytes}
+    return type("WebSocketProtocol", (WebSocketProtocol,), limits)
