@@ -49,7 +49,7 @@ class Committed:
         clock: the vault's clock afterwards.
     """
 
-    accepted: tuple[Change, ...]
+    accepted: tuple[Taken, ...]
     rejected: tuple[Rejected, ...]
     clock: int
 
@@ -280,7 +280,7 @@ class Hub:
         results = iter(batch.results)
         for push in pushes:
             own = [next(results) for _ in push.changes]
-            accepted = tuple(result.change for result in own if isinstance(result, Taken))
+            accepted = tuple(result for result in own if isinstance(result, Taken))
             rejected = tuple(_rejected(result) for result in own if isinstance(result, Refused))
             self._resolve(push, Committed(accepted, rejected, batch.clock))
 

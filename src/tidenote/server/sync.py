@@ -197,7 +197,7 @@ class Connection:
 
     async def _read_page(self, step: Read) -> None:
         try:
-            self._session.page(await self._hub.changes_since(step.after))
+            await read_page(self._hub, self._session, step)
         except TidenoteError as error:
             self._session.fail(error.code, error.message)
         except Exception:
@@ -302,7 +302,7 @@ async def answer(
             committed = await hub.submit(step.changes)
             session.committed(step.number, committed.accepted, committed.rejected, committed.clock)
         elif isinstance(step, Read):
-            session.page(await hub.changes_since(step.after))
+            await read_page(hub, session, step)
         else:
             break
     if isinstance(step, Send):
@@ -313,6 +313,12 @@ async def answer(
         message = ErrorMessage("bad_message", "this is not a sync_push")
     _count(metrics, message)
     return message
+
+
+async def read_page(hub: Hub, session: ServerSession, step: Read) -> None:
+    """Read what a session asked for: the keys first, so that the page is as new or newer."""
+    again = await hub.entries(step.keys) if step.keys else ()
+    session.page(await hub.changes_since(step.after), again)
 
 
 async def settle(hub: Hub, failure: Fail) -> ErrorMessage:

@@ -35,6 +35,9 @@ MAX_TEXT_BYTES: Final = 2**20
 MAX_BASE_DOTS: Final = 1000
 """The most dots that a change may name as its base."""
 
+MAX_ID_LENGTH: Final = 128
+"""The longest `id` of a push, if it is a string; a number is in the range of all JSON implementations."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}")
 
@@ -92,8 +95,8 @@ class SyncPush(Struct, tag="sync_push", omit_defaults=True):
     `offer` names the epoch under which the client synced before a resync: changes of other authors are accepted.
     """
 
-    changes: list[WireChange] = []
-    last_ack: int = 0
+    changes: list[WireChange]
+    last_ack: int
     id: int | None = None
     epoch: str | None = None
     offer: str | None = None
@@ -217,6 +220,10 @@ def decode_push(data: bytes | str) -> IncomingPush | None:
         raise ProtocolError(f"not a valid message: {error}") from None
     if not 0 <= push.last_ack <= MAX_TIMESTAMP:
         raise ProtocolError("last_ack is not an integer in 0..2^53-1")
+    if isinstance(push.id, str) and len(push.id) > MAX_ID_LENGTH:
+        raise ProtocolError(f"the id is over {MAX_ID_LENGTH} characters")
+    if isinstance(push.id, int) and abs(push.id) > MAX_TIMESTAMP:
+        raise ProtocolError("the id is not in -(2^53-1)..2^53-1")
     return push
 
 

@@ -8,12 +8,13 @@ conversation (docs/protocol.md). What a message looks like is messages.py's matt
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tidenote.core.clock import MAX_TIMESTAMP
 from tidenote.core.crdt import CrdtEntry
+from tidenote.core.intake import Taken
 from tidenote.core.keys import owner_of
 from tidenote.core.register import join_all
 from tidenote.core.version import Change, Dot
@@ -93,7 +94,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Step: commit these changes (none: only keep the order of answers), then tell `committed`."""
+    """Step: commit these changes, then tell `committed`."""
 
     number: int
     changes: tuple[Change, ...]
@@ -101,9 +102,10 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Step: read the page after this cursor, then tell `page`."""
+    """Step: read the state of these keys, then the page after this cursor, in this order; then tell `page`."""
 
     after: int
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +133,39 @@ class Fail:
 ServerStep = Submit | Read | Send | Fail
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """An answer that a push is due; it rides on a message that shows the log as of `clock` or later."""
+@dataclass(slots=True)
+class _Push:
+    """A push that is due an answer.
+
+    Attributes:
+        push_id: its `id`.
+        rejected: what is known not to be in the log.
+        changes: what it writes.
+        again: keys whose state the client may have from after its change; the answer lists them again, as an
+            acknowledgement alone would bring back what was replaced meanwhile.
+        clock: None until it is committed; then the answer rides on a message that shows the log as of here or later.
+    """
 
     push_id: int | str | None
     rejected: list[Rejected]
-    clock: int
+    changes: tuple[Change, ...]
+    again: frozenset[str] = frozenset()
+    clock: int | None = None
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A `Read` that was asked for, and its outcome.
+
+    Attributes:
+        answers: whether an answer was due by then, which rides on what is read.
+        page: None until it is read.
+        again: the state of the keys.
+    """
+
+    answers: bool
+    page: Page | None = None
+    again: tuple[CrdtEntry, ...] = ()
 
 
 class ServerSession:
@@ -167,18 +195,16 @@ class ServerSession:
         self._may_write = may_write
         self._max_text_bytes = max_text_bytes
         self._submits: deque[Submit] = deque()
-        self._in_flight: dict[int, tuple[int | str | None, list[Rejected]]] = {}
+        self._pushes: dict[int, _Push] = {}
+        """Those that are due an answer, by number and so in order."""
         self._numbers = 0
-        self._answers: deque[_Answer] = deque()
         self._publications: deque[Publication] = deque()
         self._own: dict[str, dict[Change, int]] = {}
         """Per key the changes that this connection got acknowledged -> the clock then."""
         self._bad: deque[ErrorMessage] = deque()
         self._bad_messages = 0
         self._failure: Fail | None = None
-        self._read_for: int | None = None
-        """How many of the due answers were due when the page being read was asked for; None if none is."""
-        self._page: Page | None = None
+        self._reading: _Reading | None = None
 
     # -- what arrives
 
@@ -200,7 +226,7 @@ class ServerSession:
             else:
                 self.fail(error.code, f"{error.message} (and {MAX_BAD_MESSAGES - 1} bad messages before)")
 
-    def committed(self, number: int, accepted: Iterable[Change], rejected: Iterable[Rejected], clock: int) -> None:
+    def committed(self, number: int, accepted: Iterable[Taken], rejected: Iterable[Rejected], clock: int) -> None:
         """Take the outcome of a `Submit`.
 
         Args:
@@ -209,10 +235,18 @@ class ServerSession:
             rejected: the others.
             clock: the vault's clock after the commit.
         """
-        push_id, refused = self._in_flight.pop(number)
-        for change in accepted:
-            self._own.setdefault(change.key, {})[change] = clock
-        self._answers.append(_Answer(push_id, [*refused, *rejected], clock))
+        assert self.position is not None
+        push = self._pushes[number]
+        again: set[str] = set()
+        for taken in accepted:
+            key = taken.change.key
+            self._own.setdefault(key, {})[taken.change] = clock
+            # What was told of the key before came from before the commit, unless the position says otherwise.
+            if taken.duplicate or (key in push.again and taken.receipt <= self.position):
+                again.add(key)
+        push.again = frozenset(again)
+        push.rejected.extend(rejected)
+        push.clock = clock
         self.head = max(self.head, clock)
 
     def published(self, publication: Publication) -> None:
@@ -231,9 +265,11 @@ class ServerSession:
         """Note the vault's clock, polled now and then in case that publications were lost."""
         self.head = max(self.head, clock)
 
-    def page(self, page: Page) -> None:
-        """Take what a `Read` asked for."""
-        self._page = page
+    def page(self, page: Page, again: Iterable[CrdtEntry] = ()) -> None:
+        """Take what a `Read` asked for: the page, and the state of the keys."""
+        assert self._reading
+        self._reading.page = page
+        self._reading.again = tuple(again)
 
     def fail(self, code: str, message: str, *, epoch: str | None = None) -> None:
         """End the session with an error; the first one counts."""
@@ -244,7 +280,7 @@ class ServerSession:
     @property
     def waiting(self) -> int:
         """How many pushes wait for their commit or answer; a driver stops reading while they are many."""
-        return len(self._submits) + len(self._in_flight) + len(self._answers) + len(self._bad)
+        return len(self._pushes) + len(self._bad)
 
     @property
     def caught_up(self) -> bool:
@@ -259,24 +295,24 @@ class ServerSession:
             return Send(self._bad.popleft())
         if self._submits:
             return self._submits.popleft()
-        if self._page is not None and (message := self._tell_page(self._page)):
+        if self._reading and self._reading.page and (message := self._tell_page(self._reading, self._reading.page)):
             return message
-        if self._read_for is not None or self.position is None:
+        if self._reading or self.position is None:
             return None
         while True:
+            answer = self._answer()
             # While a commit is under way its answer will bring the news; it need not overtake it.
-            if not self._answers and (self._in_flight or self.position >= self.head):
+            if not answer and (self._pushes or self.position >= self.head):
                 return None
-            if not self._can_tell():
-                self._read_for = len(self._answers)
-                return Read(self.position)
-            message = self._tell()
-            if message:
+            if (answer and answer.again) or not self._can_tell():
+                self._reading = _Reading(answers=answer is not None)
+                return Read(self.position, tuple(sorted(answer.again)) if answer else ())
+            if message := self._tell():
                 return message
 
     def _receive_push(self, push: IncomingPush) -> None:
         first = self.position is None
-        if push.epoch is not None and self._is_foreign(push.epoch, offers=push.offer is not None):
+        if self._is_foreign(push):
             return
         if push.last_ack > self.head:
             self._failure = Fail(
@@ -287,33 +323,45 @@ class ServerSession:
         self.acknowledged = max(self.acknowledged, push.last_ack)
         if first:
             self.position = push.last_ack
+        changes, rejected = self._at_the_door(push)
+        if first or push.changes or push.id is not None:
+            self._numbers += 1
+            self._pushes[self._numbers] = _Push(push.id, rejected, changes)
+            if changes:
+                self._submits.append(Submit(self._numbers, changes))
+            else:
+                self.committed(self._numbers, (), (), 0)
+
+    def _is_foreign(self, push: IncomingPush) -> bool:
+        """Check the epochs that a client synced under; a foreign one ends the session, unless it only offers."""
+        for epoch in (push.epoch, push.offer):
+            if epoch is None:
+                continue
+            later = generation_of(epoch) > generation_of(self.epoch)
+            if later or (epoch != self.epoch and push.offer is None):
+                self._failure = Fail(
+                    ErrorMessage("resync_required", f"this vault's log is {self.epoch}, not {epoch}", self.epoch),
+                    later_epoch=epoch if later else None,
+                )
+                return True
+        return False
+
+    def _at_the_door(self, push: IncomingPush) -> tuple[tuple[Change, ...], list[Rejected]]:
+        """Part the changes of a push into those that are well-formed and allowed, and the others."""
         changes: list[Change] = []
         rejected: list[Rejected] = []
+        refused_keys: set[object] = set()
         for raw in push.changes:
             try:
                 change = decode_change(raw, max_text_bytes=self._max_text_bytes, allow_server=self._is_offer(push))
                 self._check_author(change, offered=self._is_offer(push))
+                if change.moved_to and change.moved_to in refused_keys:
+                    raise RefusedChange(f"{change.moved_to}, where this moved to, was refused", "move_target_missing")
                 changes.append(change)
             except RefusedChange as refusal:
                 rejected.append(rejection(raw, refusal))
-        if first or push.changes or push.id is not None:
-            self._numbers += 1
-            self._in_flight[self._numbers] = (push.id, rejected)
-            if changes or len(self._in_flight) > 1:
-                self._submits.append(Submit(self._numbers, tuple(changes)))
-            else:
-                self.committed(self._numbers, (), (), 0)
-
-    def _is_foreign(self, epoch: str, *, offers: bool) -> bool:
-        """Check the epoch that a client synced under; a foreign one ends the session, unless it only offers."""
-        later = generation_of(epoch) > generation_of(self.epoch)
-        if epoch == self.epoch or (offers and not later):
-            return False
-        self._failure = Fail(
-            ErrorMessage("resync_required", f"this vault's log is {self.epoch}, not {epoch}", self.epoch),
-            later_epoch=epoch if later else None,
-        )
-        return True
+                refused_keys.add(rejected[-1].key)
+        return tuple(changes), rejected
 
     def _is_offer(self, push: IncomingPush) -> bool:
         """Say whether the push offers what a restored log lost: other authors' changes, under their own dots."""
@@ -322,7 +370,7 @@ class ServerSession:
     def _check_author(self, change: Change, *, offered: bool) -> None:
         if not self._may_write:
             raise RefusedChange("this device may only read", "read_only")
-        if not offered and owner_of(change.dot.device_id) != self.device_id:
+        if not offered and owner_of(change.dot.device_id) != owner_of(self.device_id):
             raise RefusedChange(f"{change.dot.device_id} is not {self.device_id}, who is connected", "bad_author")
 
     # -- building messages
@@ -332,7 +380,8 @@ class ServerSession:
         assert self.position is not None
         if self.position >= self.head:
             return True
-        needed = max((answer.clock for answer in self._answers), default=0)
+        answer = self._answer()
+        needed = answer.clock or 0 if answer else 0
         return bool(self._publications) and needed <= self._publications[-1].clock
 
     def _tell(self) -> Send | None:
@@ -349,29 +398,49 @@ class ServerSession:
             entries.extend(news)
             self.position = self._publications.popleft().clock
         # A key that altered twice is listed once, as it is now.
-        latest = {entry.key: entry for entry in entries}
-        answer = self._answers[0] if self._answers else None
-        reached = answer is not None and answer.clock <= (self.position or 0)
-        return self._message(latest.values(), answers=reached)
+        return self._message({entry.key: entry for entry in entries})
 
-    def _tell_page(self, page: Page) -> Send | None:
+    def _tell_page(self, reading: _Reading, page: Page) -> Send | None:
         """Build the next message from what was read."""
-        due, self._read_for, self._page = self._read_for, None, None
+        self._reading = None
         assert self.position is not None
         self.position = max(self.position, page.up_to)
         self.head = max(self.head, page.up_to)
         while self._publications and self._publications[0].clock <= self.position:
             self._publications.popleft()
-        if self._publications and self._publications[0].previous_clock != self.position:
+        # The next page may hold newer states than what is buffered, and no key goes back.
+        if page.behind or (self._publications and self._publications[0].previous_clock != self.position):
             self._publications.clear()
-        return self._message(page.entries, answers=bool(due), behind=page.behind)
+        # The page was read last: where both have a key, it is as new or newer.
+        latest = {entry.key: entry for entry in (*reading.again, *page.entries)}
+        again = frozenset(entry.key for entry in reading.again)
+        return self._message(latest, again=again, answers=reading.answers, behind=page.behind)
 
-    def _message(self, entries: Iterable[CrdtEntry], *, answers: bool, behind: int = 0) -> Send | None:
-        """Return the message that brings these keys, and the first due answer with them; None if it says nothing."""
+    def _message(
+        self,
+        entries: Mapping[str, CrdtEntry],
+        *,
+        again: frozenset[str] = frozenset(),
+        answers: bool = False,
+        behind: int = 0,
+    ) -> Send | None:
+        """Return the message that brings these keys, and an answer with them; None if it says nothing.
+
+        Args:
+            entries: the keys.
+            again: those of them that are listed even if the client should have their state.
+            answers: whether the first answer is due even if the position has not reached it.
+            behind: how many more keys are to come.
+        """
         assert self.position is not None
-        news = [entry for entry in entries if not self._is_own(entry)]
+        news = [entry for entry in entries.values() if entry.key in again or not self._is_own(entry)]
         self._forget_own(self.position)
-        answer = self._answers.popleft() if answers else None
+        answer = self._answer()
+        if answer and (answers or (not answer.again and (answer.clock or 0) <= self.position)):
+            del self._pushes[next(iter(self._pushes))]
+        else:
+            answer = None
+        self._note_told({entry.key: entry.register.dots for entry in news})
         if not news and not answer and not behind:
             return None
         return Send(
@@ -384,6 +453,17 @@ class ServerSession:
                 rejected=(answer.rejected or None) if answer else None,
             )
         )
+
+    def _answer(self) -> _Push | None:
+        """Return the push that is answered next; None if none is committed. Answers keep the order of pushes."""
+        first = next(iter(self._pushes.values()), None)
+        return first if first and first.clock is not None else None
+
+    def _note_told(self, told: Mapping[str, frozenset[Dot]]) -> None:
+        """Note which pushes that are still to be answered may have been replaced by what is told now."""
+        for push in self._pushes.values():
+            lost = (change.key for change in push.changes if change.dot not in told.get(change.key, (change.dot,)))
+            push.again = push.again.union(lost)
 
     def _is_own(self, entry: CrdtEntry) -> bool:
         """Say whether the client already has this state: it is what its own acknowledged changes make together."""
@@ -399,7 +479,13 @@ class ServerSession:
 
 def size_of(entry: CrdtEntry) -> int:
     """Return about how many bytes an entry takes in a message."""
-    return sum(200 + len(change.key) + len(change.value or "") for change in entry.register.siblings)
+    return sum(size_of_change(change) for change in entry.register.siblings)
+
+
+def size_of_change(change: Change) -> int:
+    """Return about how many bytes a change takes in a message."""
+    dots = len(change.base or ()) + len(change.merged_from)
+    return 200 + len(change.key) + len((change.value or "").encode()) + 100 * dots
 
 
 # ---------------------------------------------------------------------------------------------- client
@@ -456,7 +542,8 @@ class ClientSession:
     Args:
         cursor: the receipt up to which the journal has applied the log.
         epoch: of the log that the journal follows; None before the first contact.
-        offer: for a resync, the epoch that the pushes come from; other authors' changes are then accepted.
+        offer: for a resync, the epoch that the pushes come from; other authors' changes are then accepted, and the
+            first message may name another epoch.
     """
 
     def __init__(self, cursor: int, epoch: str | None, *, offer: str | None = None) -> None:
@@ -523,7 +610,7 @@ class ClientSession:
             self._fail(message.code, message.message, message.epoch)
         elif not 0 <= message.ack_timestamp <= MAX_TIMESTAMP:
             raise ProtocolError("ack_timestamp is not an integer in 0..2^53-1")
-        elif message.epoch is not None and self.epoch is not None and message.epoch != self.epoch and not self._offer:
+        elif message.epoch is not None and message.epoch != self.epoch and self.epoch not in (None, self._offer):
             self._fail("resync_required", f"the server's log is {message.epoch}, not {self.epoch}", message.epoch)
         else:
             self._receive_ack(message)
@@ -545,9 +632,10 @@ class ClientSession:
         siblings, skipped = _siblings(message.changes)
         accepted: tuple[Change, ...] = ()
         rejected: tuple[tuple[Change, Rejected], ...] = ()
-        answered = self._in_flight is not None and message.id == self._in_flight[0]
-        if answered and self._in_flight is not None:
-            accepted, rejected = _outcome(self._in_flight[1], message.rejected or [])
+        in_flight = self._in_flight
+        answered = in_flight is not None and message.id == in_flight[0]
+        if in_flight is not None and answered:
+            accepted, rejected = _outcome(in_flight[1], message.rejected or [])
             self._in_flight = None
         self._events.append(
             Received(
@@ -571,7 +659,7 @@ def _fitting(pending: Sequence[Change]) -> int:
     """Return how many of the changes, from the first, one push holds; at least one if there is one."""
     size = 0
     for number, change in enumerate(pending):
-        size += 200 + len(change.key) + len((change.value or "").encode())
+        size += size_of_change(change)
         ends_rename = number > 0 and change.moved_to is not None and change.moved_to == pending[number - 1].key
         if number and not ends_rename and (number >= MAX_MESSAGE_CHANGES or size > MAX_MESSAGE_BYTES):
             return number
@@ -599,14 +687,14 @@ def _outcome(
     Raises:
         ProtocolError: `bad_message`, if a rejection names no change of the push: then none counts as accepted.
     """
-    by_name = {(change.key, *change.dot): change for change in sent}
-    refused: dict[tuple[str, Dot], tuple[Change, Rejected]] = {}
-    for rejection_ in rejections:
-        change = by_name.get((rejection_.key, rejection_.timestamp, rejection_.device_id))
-        if change is None:
+    refused: dict[int, tuple[Change, Rejected]] = {}
+    for rejected in rejections:
+        name = (rejected.key, rejected.timestamp, rejected.device_id)
+        number = next((number for number, change in enumerate(sent) if (change.key, *change.dot) == name), None)
+        if number is None:
             raise ProtocolError("a rejection names a change that was not sent")
-        refused[change.key, change.dot] = (change, rejection_)
-    accepted = tuple(change for change in sent if (change.key, change.dot) not in refused)
+        refused[number] = (sent[number], rejected)
+    accepted = tuple(change for number, change in enumerate(sent) if number not in refused)
     return accepted, tuple(refused.values())
 
 
