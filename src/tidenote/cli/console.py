@@ -1,0 +1,161 @@
+"""What all commands share: how they print, how they fail, how they run a loop. Nothing here decides anything."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import sqlite3
+import sys
+import traceback
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import typer
+
+from tidenote.errors import Action, TidenoteError
+
+DEBUG_VARIABLE: Final = "TIDENOTE_DEBUG"
+"""The environment variable that makes failures show their traceback."""
+
+USAGE: Final = 2
+"""The exit status of a command that was asked for something that it cannot do as asked."""
+
+INTERRUPTED: Final = 130
+"""The exit status after Ctrl-C, as shells have it."""
+
+NEXT_STEP: Final = {
+    "unreachable": "check that the server runs and that the address is right; edits wait until it answers",
+    "unauthorized": "give this device's token with --token or TIDENOTE_TOKEN; `tidenote token` on the server makes one",
+    "forbidden": "use a token that was made for this device id",
+    "unknown_vault": "check --vault; the first one is called main",
+    "unsupported_version": "update the older of client and server",
+    "not_found": "check the address",
+    "storage_full": "free space on the disk",
+    "storage_failed": "check the disk, then start again",
+    "fenced": "use the server that took its place",
+    "folder_unfit": "`tidenote doctor DIR` looks for the cause",
+    "replaced": "give every device a --device-id of its own",
+}
+"""What a person may do about a code, where the message itself does not say."""
+
+
+def example(*lines: str) -> str:
+    """Return the last part of a command's help; the backspace keeps its lines as they are."""
+    return "\n".join(("\b", "Example:", *(f"  {line}" for line in lines)))
+
+
+def say(text: str = "") -> None:
+    """Print a line for people, at once."""
+    typer.echo(text)
+
+
+def warn(text: str) -> None:
+    """Print a line on stderr."""
+    typer.echo(f"tidenote: {text}", err=True)
+
+
+def fail(text: str, status: int = 1) -> NoReturn:
+    """Print one line on stderr and end with a status other than 0."""
+    warn(text)
+    raise typer.Exit(status)
+
+
+def explain(error: BaseException) -> str:
+    """Return one line that says what went wrong and what to do next."""
+    if isinstance(error, TidenoteError):
+        step = NEXT_STEP.get(error.code)
+        if step is None and error.action is not Action.RETRY and error.code != "bad_config":
+            step = f"docs/operations.md, section 7, has more about {error.code}"
+        return _one_line(f"{error.message}; {step}" if step else error.message)
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        step = _STEP_OF_ERRNO.get(error.errno or 0, f"set {DEBUG_VARIABLE}=1 to see where")
+        return _one_line(f"{name}{error.strerror or error}; {step}")
+    if isinstance(error, sqlite3.Error):
+        return _one_line(f"the folder's journal cannot be used ({error}); `tidenote doctor DIR` looks for the cause")
+    return _one_line(
+        f"unexpected {type(error).__name__}: {error}; this is a bug, "
+        f"please report it with what {DEBUG_VARIABLE}=1 shows"
+    )
+
+
+def show_traceback(error: BaseException) -> None:
+    """Print where an error came from, if the person asked for that."""
+    if os.environ.get(DEBUG_VARIABLE):
+        traceback.print_exception(error)
+
+
+def log_to_stderr(level: str) -> None:
+    """Show the log of Tidenote's own parts from a level on, and of everyone from warnings on.
+
+    Args:
+        level: such as `INFO`; everything with `TIDENOTE_DEBUG`.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level="WARNING", stream=sys.stderr)
+    logging.getLogger("tidenote").setLevel("DEBUG" if os.environ.get(DEBUG_VARIABLE) else level)
+
+
+def run(main: Coroutine[Any, Any, int | None]) -> None:
+    """Run a coroutine until it ends, or cancel it on Ctrl-C or SIGTERM; end with the status that it returns."""
+    status = asyncio.run(_until_signalled(main))
+    if status:
+        raise typer.Exit(status)
+
+
+async def _until_signalled(main: Coroutine[Any, Any, int | None]) -> int | None:
+    task = asyncio.ensure_future(main)
+    stopped: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        stopped.append(number)
+        task.cancel()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not stopped:
+            raise
+        # A daemon that was asked to stop has done what it should.
+        return INTERRUPTED if stopped[0] is signal.SIGINT else 0
+
+
+def existing_folder(folder: Path) -> Path:
+    """Return a folder's absolute path.
+
+    Raises:
+        typer.Exit: it is not there, after saying so.
+    """
+    if not folder.is_dir():
+        problem = "is no folder" if folder.exists() else "does not exist"
+        fail(f"{folder} {problem}; check the path, or make it with mkdir", USAGE)
+    return folder.absolute()
+
+
+def is_interactive() -> bool:
+    """Whether someone sits in front of the terminal who can answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+_STEP_OF_ERRNO: Final = {
+    errno.EACCES: "check who may read and write it",
+    errno.EPERM: "check who may read and write it",
+    errno.EROFS: "the disk is mounted read-only",
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "your share of the disk is used up; free some space",
+    errno.EADDRINUSE: "another program listens there; choose another --port",
+    errno.EADDRNOTAVAIL: "this machine has no such address; check --host",
+    errno.EMFILE: "too many files are open; raise the limit with ulimit -n",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

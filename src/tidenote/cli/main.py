@@ -1,0 +1,58 @@
+"""The command `tidenote`: puts the groups of commands together, and turns every failure into one clear line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tidenote import __version__
+from tidenote.cli import console, serve, service, token
+from tidenote.errors import ConfigError
+
+app = typer.Typer(
+    name="tidenote",
+    help="Keep a folder of Markdown notes the same on all your devices.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.say(f"tidenote {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Keep a folder of Markdown notes the same on all your devices."""
+
+
+_example = console.example
+app.command(
+    "serve",
+    epilog=_example("tidenote serve --no-auth", "tidenote serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem"),
+)(serve.serve)
+app.command("token", epilog=_example("tidenote token laptop", "tidenote token kitchen --vault recipes --read-only"))(
+    token.token
+)
+app.add_typer(service.app, name="service")
+
+
+def main() -> None:
+    """Run the command that the process was started with, and end the process."""
+    try:
+        app()
+    except Exception as error:
+        # The last line of defence: nobody should ever have to read a traceback to know what to do.
+        console.show_traceback(error)
+        console.warn(console.explain(error))
+        sys.exit(console.USAGE if isinstance(error, ConfigError) else 1)

@@ -1,0 +1,88 @@
+"""The server as a process: how it starts, refuses and stops."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from e2e.processes import World, eventually, tidenote, world
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def test_it_says_where_it_is_and_how_to_join_and_stops_when_asked(here: World) -> None:
+    server = here.serve()
+    eventually(lambda: "A device joins with" in server.output, "the announcement")
+    assert f"serves {here.url}, data in {here.data}" in server.output
+    assert f"--endpoint {here.endpoint} " in server.output
+    assert "everyone on this machine" in server.output
+    health = httpx.get(f"{here.url}/health").json()
+    assert health["status"] == "ok"
+    assert server.stop() == 0
+    assert "Traceback" not in server.output
+
+
+def test_the_first_token_is_shown_once_and_opens(here: World) -> None:
+    start = ("serve", "--data", here.data, "--port", str(here.port))
+
+    def up(log: str) -> str:
+        server = here.start(log, *start)
+        eventually(lambda: "A device joins with" in server.output, "the announcement")
+        assert "--token TOKEN" in server.output
+        output = server.output
+        found = re.search(r"shown only this once: (\S+)", output)
+        asked = f"{here.url}/api/v1/manifest"
+        if found:
+            assert httpx.get(asked).status_code == 401
+            assert httpx.get(asked, headers={"Authorization": f"Bearer {found[1]}"}).status_code == 200
+            assert httpx.get(asked, headers={"Authorization": f"Bearer {found[1]}x"}).json()["code"] == "unauthorized"
+        assert server.stop() == 0
+        return output
+
+    assert "shown only this once" in up("first")
+    assert "shown only this once" not in up("second")
+
+
+def test_a_port_that_is_taken_and_data_that_is_in_use_are_one_line(here: World) -> None:
+    here.serve()
+    for args in (
+        ("--data", here.root / "other", "--port", str(here.port)),
+        ("--data", here.data, "--port", "0"),
+    ):
+        done = tidenote("serve", "--no-auth", *args, check=False)
+        assert done.returncode != 0
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert done.stderr.startswith("tidenote: ")
+        assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "part"),
+    [
+        (("--no-auth", "--host", "0.0.0.0"), "leave --no-auth out"),
+        (("--port", "99999"), "port 99999"),
+        (("--tls-cert", "x.pem"), "--tls-key"),
+        (("--database", "postgresql://x"), "database_url is not yet supported"),
+        (("--config", "missing.toml"), "missing.toml cannot be read"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_and_exits_with_2(tmp_path: Path, args: tuple[str, ...], part: str) -> None:
+    done = tidenote("serve", "--data", tmp_path / "data", *args, check=False)
+    assert done.returncode == 2
+    assert part in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_unknown_flag_points_at_help() -> None:
+    done = tidenote("serve", "--prot", "1", check=False)
+    assert done.returncode == 2
+    assert "--port" in done.stderr
