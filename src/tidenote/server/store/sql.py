@@ -188,10 +188,8 @@ class SqlStore:
             number = fitting([weight for _, weight in weights], max_changes, max_bytes)
             names = [weight.key for _, weight in weights[:number]]
             loaded = load_entries(connection, row.id, names)
-            behind = 0
-            if number < len(weights):
-                up_to = weights[number - 1][0]
-                behind = connection.execute(_BEHIND, {"in_vault": row.id, "cursor": up_to}).scalar_one()
+            up_to = weights[number - 1][0] if weights else row.clock
+            behind = connection.execute(_BEHIND, {"in_vault": row.id, "cursor": up_to}).scalar_one()
         return Page(tuple(loaded[key][0] for key in names), up_to if behind else row.clock, behind)
 
     def entries(self, vault: str, keys: Iterable[str]) -> list[CrdtEntry]:
