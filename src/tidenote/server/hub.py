@@ -91,7 +91,7 @@ class Hub:
     ) -> None:
         self.info = vault
         self.failure: StorageError | None = None
-        """Why nothing is written any more: the disk failed, so that nobody can say what it holds."""
+        """How the disk failed, if nothing could be written since. Whether it may be tried again, the store knows."""
         self._store = store
         self._bus = bus
         self._writer = writer
@@ -221,9 +221,6 @@ class Hub:
 
     async def _commit(self, pushes: list[_Waiting]) -> None:
         """Commit, publish, acknowledge."""
-        if self.failure:
-            self._reject(pushes, self.failure.code, self.failure.message)
-            return
         started_s = time.perf_counter()
         try:
             batch = await self._write(
@@ -240,6 +237,7 @@ class Hub:
             logger.exception("vault %s: a batch of %d pushes could not be taken in", self.name, len(pushes))
             await self._commit_one_by_one(pushes)
         else:
+            self.failure = None
             self._metrics.commit_seconds.observe(time.perf_counter() - started_s)
             self._metrics.batch_changes.observe(len(batch.results))
             await self._tell(batch)
@@ -256,7 +254,6 @@ class Hub:
     def _note_failure(self, error: StorageError) -> None:
         logger.error("vault %s: %s (%s)", self.name, error.message, error.code)
         if error.code == "storage_failed":
-            # After a failed fsync the disk's content is unknown, so that no later success could be believed.
             self.failure = error
 
     async def _tell(self, batch: Batch) -> None:

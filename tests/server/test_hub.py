@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tidenote.config import ServerConfig
+from tidenote.core.intake import Batch
+from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.errors import StorageError
+from tidenote.server.hub import Committed, Hub
+from tidenote.server.metrics import Metrics
+from tidenote.server.pubsub import PubSub, Subscription
+from tidenote.server.store.memory import MemoryStore
+from tidenote.server.store.sql import SqlStore
+from tidenote.wire.session import Publication
+
+pytestmark = pytest.mark.anyio
+
+
+def change(number: int, value: str = "text", device_id: str = "a", **more: object) -> Change:
+    return Change(f"note:{number}.md", Dot(number, device_id), value, **more)  # type: ignore[arg-type]
+
+
+class TroubledStore(MemoryStore):
+    """A store whose disk or code fails on demand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trouble: Callable[[Sequence[Sequence[Change]]], None] = lambda _: None
+        self.batches: list[list[int]] = []
+        """The number of changes of each push of each batch that was tried."""
+
+    def take_in(
+        self,
+        vault: str,
+        pushes: Sequence[Sequence[Change]],
+        *,
+        wall_ms: int,
+        has_blob: Callable[[str], bool],
+    ) -> Batch:
+        self.batches.append([len(changes) for changes in pushes])
+        self.trouble(pushes)
+        return super().take_in(vault, pushes, wall_ms=wall_ms, has_blob=has_blob)
+
+
+@pytest.fixture
+def store() -> TroubledStore:
+    return TroubledStore()
+
+
+@pytest.fixture
+def bus() -> PubSub[Publication]:
+    return PubSub()
+
+
+@asynccontextmanager
+async def a_hub(
+    store: MemoryStore | SqlStore,
+    bus: PubSub[Publication],
+    config: ServerConfig | None = None,
+    blobs: Sequence[str] = (),
+) -> AsyncIterator[Hub]:
+    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(2) as readers:
+        async with Hub(
+            store.create_vault("main"),
+            store,
+            bus,
+            writer=writer,
+            readers=readers,
+            has_blob=lambda sha256: sha256 in blobs,
+            config=config or ServerConfig(),
+            metrics=Metrics(),
+        ) as hub:
+            yield hub
+
+
+@pytest.fixture
+async def hub(store: TroubledStore, bus: PubSub[Publication]) -> AsyncIterator[Hub]:
+    async with a_hub(store, bus) as hub:
+        yield hub
+
+
+@pytest.fixture
+def news(bus: PubSub[Publication]) -> Iterator[Subscription[Publication]]:
+    with bus.subscribe("vault:main", lambda: None) as subscription:
+        yield subscription
+
+
+def accepted(committed: Committed) -> tuple[Change, ...]:
+    return tuple(taken.change for taken in committed.accepted)
+
+
+def codes(committed: Committed) -> list[str]:
+    return [rejected.code for rejected in committed.rejected]
+
+
+# ---------------------------------------------------------------------------------------------- one commit for many
+
+
+async def test_what_waits_becomes_one_commit_and_each_push_its_own_answer(hub: Hub, store: TroubledStore) -> None:
+    outcomes = [hub.enqueue([change(1)]), hub.enqueue([change(2), change(3)]), hub.enqueue([])]
+    first, second, third = await asyncio.gather(*outcomes)
+    assert store.batches == [[1, 2, 0]]
+    assert [accepted(one) for one in (first, second, third)] == [(change(1),), (change(2), change(3)), ()]
+    assert first.clock == second.clock == third.clock == hub.clock == store.vault("main").clock
+
+
+async def test_a_commit_is_bounded_by_changes(store: TroubledStore, bus: PubSub[Publication]) -> None:
+    async with a_hub(store, bus, ServerConfig(max_batch_changes=3)) as hub:
+        sizes = [2, 1, 1, 5, 1]
+        numbers = iter(range(1, 100))
+        await asyncio.gather(*[hub.enqueue([change(next(numbers)) for _ in range(size)]) for size in sizes])
+        assert store.batches == [[2, 1], [1], [5], [1]]
+
+
+async def test_a_commit_is_bounded_by_bytes(store: TroubledStore, bus: PubSub[Publication]) -> None:
+    async with a_hub(store, bus, ServerConfig(max_batch_bytes=10_000)) as hub:
+        await asyncio.gather(*[hub.enqueue([change(n, "x" * 4000)]) for n in range(1, 6)])
+        assert store.batches == [[1, 1], [1, 1], [1]]
+
+
+async def test_a_refused_change_costs_the_others_nothing(hub: Hub) -> None:
+    blob = BlobRef("0" * 64, 1)
+    lacking = Change("file:x.png", Dot(2, "a"), None, blob)
+    other, mixed = await asyncio.gather(hub.enqueue([change(1)]), hub.enqueue([change(3), lacking, change(4)]))
+    assert accepted(other) == (change(1),)
+    assert accepted(mixed) == (change(3), change(4))
+    assert codes(mixed) == ["blob_missing"]
+    assert (mixed.rejected[0].key, mixed.rejected[0].timestamp, mixed.rejected[0].device_id) == ("file:x.png", 2, "a")
+
+
+async def test_a_blob_that_is_on_disk_may_be_named(store: TroubledStore, bus: PubSub[Publication]) -> None:
+    blob = BlobRef("0" * 64, 1)
+    async with a_hub(store, bus, blobs=[blob.sha256]) as hub:
+        committed = await hub.submit([Change("file:x.png", Dot(2, "a"), None, blob)])
+        assert committed.rejected == ()
+
+
+async def test_a_clock_that_is_too_far_ahead_is_told_ours(hub: Hub) -> None:
+    committed = await hub.submit([change(1), Change("note:b.md", Dot(2**53 - 1, "a"), "")])
+    assert codes(committed) == ["clock_too_far"]
+    assert committed.rejected[0].clock == 2
+    assert hub.clock == 2
+
+
+async def test_a_duplicate_is_accepted_again_and_published_to_nobody(hub: Hub, news: Subscription[Publication]) -> None:
+    await hub.submit([change(1)])
+    news.drain()
+    assert accepted(await hub.submit([change(1)])) == (change(1),)
+    assert news.drain() == ([], False)
+
+
+# ---------------------------------------------------------------------------------- commit, publish, acknowledge
+
+
+async def test_whoever_is_acknowledged_was_committed_and_published(
+    hub: Hub, store: TroubledStore, news: Subscription[Publication]
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def look(_: asyncio.Future[Committed]) -> None:
+        seen.append((store.vault("main").clock, len(news.drain()[0])))
+
+    outcome = hub.enqueue([change(1)])
+    outcome.add_done_callback(look)
+    await outcome
+    await asyncio.sleep(0)
+    assert seen == [(2, 1)]
+
+
+async def test_a_publication_tells_what_altered_and_where_it_continues(
+    hub: Hub, news: Subscription[Publication]
+) -> None:
+    await hub.submit([change(1)])
+    await hub.submit([change(2), change(3)])
+    (first, second), lost = news.drain()
+    assert not lost
+    assert (first.previous_clock, first.clock, second.previous_clock, second.clock) == (0, 2, 2, 4)
+    assert second.entries is not None
+    assert [entry.key for entry in second.entries] == ["note:2.md", "note:3.md"]
+    assert first.epoch == hub.epoch
+
+
+async def test_a_large_publication_is_left_to_the_log(store: TroubledStore, bus: PubSub[Publication]) -> None:
+    async with a_hub(store, bus, ServerConfig(max_publication_bytes=1000)) as hub:
+        with bus.subscribe(hub.topic, lambda: None) as news:
+            await hub.submit([change(1, "x" * 2000)])
+            (publication,), _ = news.drain()
+            assert publication.entries is None
+            assert publication.clock == hub.clock
+            assert (await hub.changes_since(0)).entries[0].key == "note:1.md"
+
+
+class DeadBus(PubSub[Publication]):
+    """A bus between processes that does not answer, or fails."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+    async def publish(self, topic: str, message: Publication) -> None:
+        if self.error:
+            raise self.error
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("error", [None, ConnectionError("gone")])
+async def test_a_bus_that_is_down_costs_time_and_no_acknowledgement(
+    store: TroubledStore, error: Exception | None
+) -> None:
+    async with a_hub(store, DeadBus(error), ServerConfig(publish_timeout_ms=1)) as hub:
+        assert accepted(await hub.submit([change(1)])) == (change(1),)
+        assert accepted(await hub.submit([change(2)])) == (change(2),)
+
+
+# ---------------------------------------------------------------------------------------------- when the disk says no
+
+
+@pytest.mark.parametrize("code", ["storage_full", "storage_failed", "fenced"])
+async def test_when_the_store_refuses_nothing_is_accepted_and_the_hub_lives_on(
+    hub: Hub, store: TroubledStore, news: Subscription[Publication], code: str
+) -> None:
+    def refuse(_: object) -> None:
+        raise StorageError("no", code)
+
+    store.trouble = refuse
+    first, second = await asyncio.gather(hub.enqueue([change(1), change(2)]), hub.enqueue([change(3)]))
+    assert (accepted(first), codes(first), codes(second)) == ((), [code, code], [code])
+    assert news.drain() == ([], False)
+    assert hub.clock == 0
+    assert (hub.failure is not None) == (code == "storage_failed")
+
+    store.trouble = lambda _: None
+    assert accepted(await hub.submit([change(1)])) == (change(1),)
+    assert hub.failure is None
+
+
+async def test_a_push_that_trips_a_bug_is_refused_alone(
+    hub: Hub, store: TroubledStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    def trip(pushes: Sequence[Sequence[Change]]) -> None:
+        if any(one.value == "poison" for changes in pushes for one in changes):
+            raise ZeroDivisionError("the bug")
+
+    store.trouble = trip
+    pushes = [[change(1)], [change(2), change(3, "poison")], [change(4)]]
+    first, second, third = await asyncio.gather(*map(hub.enqueue, pushes))
+    assert (accepted(first), accepted(third)) == ((change(1),), (change(4),))
+    assert codes(second) == ["internal_error", "internal_error"]
+    assert "the bug" in caplog.text
+    assert "poison" not in caplog.text
+    assert accepted(await hub.submit([change(5)])) == (change(5),)
+
+
+async def test_who_gave_up_waiting_does_not_disturb(hub: Hub) -> None:
+    gone, stays = hub.enqueue([change(1)]), hub.enqueue([change(2)])
+    gone.cancel()
+    assert accepted(await stays) == (change(2),)
+    assert [entry.key for entry in await hub.entries(["note:1.md"])] == ["note:1.md"]
+
+
+# ---------------------------------------------------------------------------------------------- generations
+
+
+async def test_a_restored_log_begins_a_new_generation_once(hub: Hub, news: Subscription[Publication]) -> None:
+    await hub.submit([change(1)])
+    old = hub.epoch
+    news.drain()
+    first, second = await asyncio.gather(hub.new_generation(old), hub.new_generation(old))
+    assert first == second == hub.info
+    assert hub.epoch.startswith("2-")
+    assert hub.clock > 2**32
+    (publication,), _ = news.drain()
+    assert (publication.epoch, publication.clock, publication.entries) == (hub.epoch, hub.clock, None)
+    assert (await hub.submit([change(2)])).clock == hub.clock
+
+
+async def test_nobody_can_make_generations_follow_each_other_quickly(hub: Hub) -> None:
+    second = (await hub.new_generation(hub.epoch)).epoch
+    assert (await hub.new_generation(second)).epoch == second == hub.epoch
+
+
+async def test_a_fenced_vault_takes_nothing_in_and_is_still_read(hub: Hub) -> None:
+    await hub.submit([change(1)])
+    await hub.fence("7-00000000")
+    assert codes(await hub.submit([change(2)])) == ["fenced"]
+    assert hub.info.fenced_by == "7-00000000"
+    assert len((await hub.changes_since(0)).entries) == 1
+
+
+# ---------------------------------------------------------------------------------------------- the end
+
+
+async def test_closing_takes_in_what_waits_and_refuses_what_comes_later(
+    store: TroubledStore, bus: PubSub[Publication]
+) -> None:
+    started, goes_on = threading.Event(), threading.Event()
+
+    def hold(_: object) -> None:
+        started.set()
+        assert goes_on.wait(30)
+
+    store.trouble = hold
+    async with a_hub(store, bus) as hub:
+        outcomes = [hub.enqueue([change(1)])]
+        await asyncio.to_thread(started.wait, 30)
+        outcomes.append(hub.enqueue([change(2)]))
+        closing = asyncio.ensure_future(hub.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        late = await hub.submit([change(3)])
+        goes_on.set()
+        await closing
+    assert codes(late) == ["server_stopping"]
+    assert [accepted(one.result()) for one in outcomes] == [(change(1),), (change(2),)]
+    assert store.vault("main").clock == 3
+
+
+async def test_on_a_real_disk_what_was_acknowledged_is_there_after_reopening(
+    tmp_path: Path, bus: PubSub[Publication]
+) -> None:
+    store = SqlStore.open(tmp_path)
+    async with a_hub(store, bus) as hub:
+        clock = (await hub.submit([change(1), change(2)])).clock
+    store.close()
+    again = SqlStore.open(tmp_path)
+    async with a_hub(again, bus) as hub:
+        assert hub.clock == clock
+        assert [key for key, _ in await hub.manifest(None, 10)] == ["note:1.md", "note:2.md"]
+    again.close()
