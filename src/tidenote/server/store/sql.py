@@ -86,10 +86,6 @@ class SqlStore:
         url: of the database.
         lock: held for as long as the store is open; released by `close`.
         new_token: returns 8 hex digits, never the same, for a new epoch.
-
-    Raises:
-        ConfigError: the database is a newer Tidenote's, or no Tidenote's.
-        StorageError: it cannot be read or written.
     """
 
     def __init__(self, url: URL, lock: FileLock, new_token: Callable[[], str]) -> None:
@@ -98,11 +94,6 @@ class SqlStore:
         self._one_writer = Lock()
         self._refuse_writes: str | None = None
         self._writer, self._reader = open_engines(url)
-        with self._reading() as connection:
-            outdated = needs_migration(connection)
-        if outdated:
-            with self._writing() as connection:
-                migrate(connection)
 
     @classmethod
     def open(
@@ -119,12 +110,14 @@ class SqlStore:
             ConfigError: another server uses the folder, or the database is not for this version.
             StorageError: the disk fails or is full.
         """
-        lock = _lock(data)
+        location = _url(data, url)
+        store = cls(location, _lock(data), new_token)
         try:
-            return cls(_url(data, url), lock, new_token)
+            store._migrate()
         except BaseException:
-            lock.release()
+            store.close()
             raise
+        return store
 
     def vault(self, name: str) -> VaultInfo:
         """Return a vault."""
@@ -235,6 +228,14 @@ class SqlStore:
             self._reader.dispose()
             self._lock.release()
 
+    def _migrate(self) -> None:
+        # Reads before it writes: what it must refuse stays untouched.
+        with self._reading() as connection:
+            outdated = needs_migration(connection)
+        if outdated:
+            with self._writing() as connection:
+                migrate(connection)
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         """Run one consistent read."""
@@ -277,9 +278,11 @@ def _url(data: Path, url: str | None) -> URL:
     if url is None:
         return URL.create("sqlite", database=str(data / DATABASE_FILE))
     try:
-        return make_url(url)
-    except ArgumentError as error:
-        raise ConfigError(f"the database's URL is malformed: {error}") from None
+        parsed = make_url(url)
+        parsed.get_dialect().import_dbapi()
+    except (ArgumentError, ImportError) as error:
+        raise ConfigError(f"the database's URL is of no use here: {error}") from None
+    return parsed
 
 
 def _find(connection: Connection, name: str) -> Row[tuple[int, str, str, int, str | None]]:
