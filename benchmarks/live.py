@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from websockets.sync.client import ClientConnection, connect
@@ -21,16 +23,15 @@ def run(folder: Path) -> None:
     with (
         server(folder) as (port, _),
         process(folder / "relay.log", "benchmarks.relay", str(relay_port), str(folder / "relay.db")),
+        contextlib.ExitStack() as open_ones,
     ):
         until(lambda: listens(relay_port))
-        ours = [device(port, name) for name in ("sender", "receiver")]
-        raw = [connect(f"ws://127.0.0.1:{relay_port}", compression=None) for _ in range(2)]
+        ours = [open_ones.enter_context(device(port, name)) for name in ("sender", "receiver")]
+        raw = [open_ones.enter_context(connect(f"ws://127.0.0.1:{relay_port}", compression=None)) for _ in range(2)]
         times: dict[str, list[float]] = {"raw": [], "tidenote": []}
         for number in range(ROUNDS):
             times["raw"].append(relay(raw[0], raw[1], message(number)))
             times["tidenote"].append(deliver(ours[0], ours[1], message(number)))
-        for connection in (*ours, *raw):
-            connection.close()
     warm = {name: measured[20:] for name, measured in times.items()}
     print(f"relay + one commit   {milliseconds(warm['raw'])}")
     print(f"tidenote             {milliseconds(warm['tidenote'])}")
@@ -44,12 +45,13 @@ def message(number: int) -> str:
     return json.dumps({"type": "sync_push", "changes": [change], "last_ack": 0})
 
 
-def device(port: int, name: str) -> ClientConnection:
+@contextlib.contextmanager
+def device(port: int, name: str) -> Iterator[ClientConnection]:
     """Connect a device that has caught up."""
-    connection = connect(f"ws://127.0.0.1:{port}/ws/sync?device_id={name}", compression=None)
-    connection.send('{"type": "sync_push", "changes": [], "last_ack": 0}')
-    connection.recv(timeout=10)
-    return connection
+    with connect(f"ws://127.0.0.1:{port}/ws/sync?device_id={name}", compression=None) as connection:
+        connection.send('{"type": "sync_push", "changes": [], "last_ack": 0}')
+        connection.recv(timeout=10)
+        yield connection
 
 
 def deliver(sender: ClientConnection, receiver: ClientConnection, push: str) -> float:
@@ -76,7 +78,7 @@ def relay(sender: ClientConnection, receiver: ClientConnection, push: str) -> fl
 def listens(port: int) -> bool:
     """Say whether the relay takes connections."""
     try:
-        connect(f"ws://127.0.0.1:{port}", compression=None).close()
+        with connect(f"ws://127.0.0.1:{port}", compression=None):
+            return True
     except OSError:
         return False
-    return True

@@ -42,9 +42,9 @@ def fill(address: str, notes: int) -> tuple[int, str]:
             ]
             push = {"type": "sync_push", "changes": changes, "last_ack": cursor, "id": start}
             connection.send(json.dumps(push))
-            while True:
+            answered, behind = False, 0
+            while not answered or behind:
                 answer = json.loads(connection.recv(timeout=60))
-                cursor, epoch = answer["ack_timestamp"], answer["epoch"]
-                if answer.get("id") == start:
-                    break
+                cursor, epoch, behind = answer["ack_timestamp"], answer["epoch"], answer.get("behind", 0)
+                answered = answered or answer.get("id") == start
         return cursor, epoch

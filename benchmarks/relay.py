@@ -19,11 +19,14 @@ async def main(port: int, database: str) -> None:
 
     async def handle(connection: ServerConnection) -> None:
         connections.add(connection)
-        async for message in connection:
-            store.execute("INSERT INTO log (message) VALUES (?)", (message,))
-            for other in connections - {connection}:
-                await other.send(message)
-            await connection.send("ok")
+        try:
+            async for message in connection:
+                store.execute("INSERT INTO log (message) VALUES (?)", (message,))
+                for other in connections - {connection}:
+                    await other.send(message)
+                await connection.send("ok")
+        finally:
+            connections.discard(connection)
 
     async with serve(handle, "127.0.0.1", port, compression=None):
         await asyncio.Future()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,10 @@ class Plain:
     def __init__(self, here: World, device_id: str, last_ack: int = 0) -> None:
         self.device_id = device_id
         self.last_ack = last_ack
-        self.socket: ClientConnection = connect(f"{here.endpoint}?device_id={device_id}", max_size=2**26)
+        self._leave = contextlib.ExitStack()
+        self.socket: ClientConnection = self._leave.enter_context(
+            connect(f"{here.endpoint}?device_id={device_id}", max_size=2**26)
+        )
         self.notes: dict[str, list[Message]] = {}
         self.push()
 
@@ -63,7 +67,7 @@ class Plain:
         return value
 
     def close(self) -> None:
-        self.socket.close()
+        self._leave.close()
 
 
 def test_last_writer_wins_and_ties_keep_both(here: World) -> None:

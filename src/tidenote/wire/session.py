@@ -190,6 +190,8 @@ class ServerSession:
         self.head = clock
         self.position: int | None = None
         """Everything up to here was sent or lies behind the client's cursor; None before the first push."""
+        self._told = 0
+        """The position that the client was last told."""
         self.acknowledged = 0
         """The greatest receipt that the client says it has applied."""
         self._may_write = may_write
@@ -303,7 +305,7 @@ class ServerSession:
             answer = self._answer()
             # While a commit is under way its answer will bring the news; it need not overtake it.
             if not answer and (self._pushes or self.position >= self.head):
-                return None
+                return self._tell_position()
             if (answer and answer.again) or not self._can_tell():
                 self._reading = _Reading(answers=answer is not None)
                 return Read(self.position, tuple(sorted(answer.again)) if answer else ())
@@ -322,7 +324,7 @@ class ServerSession:
             return
         self.acknowledged = max(self.acknowledged, push.last_ack)
         if first:
-            self.position = push.last_ack
+            self.position = self._told = push.last_ack
         changes, rejected = self._at_the_door(push)
         if first or push.changes or push.id is not None:
             self._numbers += 1
@@ -384,6 +386,14 @@ class ServerSession:
         needed = answer.clock or 0 if answer else 0
         return bool(self._publications) and needed <= self._publications[-1].clock
 
+    def _tell_position(self) -> Send | None:
+        """Build a message without news, if the last ones were left out: the client's cursor must not stay behind."""
+        assert self.position is not None
+        if self._pushes or self._told >= self.position:
+            return None
+        self._told = self.position
+        return Send(SyncAck(ack_timestamp=self.position, changes=[], epoch=self.epoch))
+
     def _tell(self) -> Send | None:
         """Build the next message from what was published."""
         entries: list[CrdtEntry] = []
@@ -443,6 +453,7 @@ class ServerSession:
         self._note_told({entry.key: entry.register.dots for entry in news})
         if not news and not answer and not behind:
             return None
+        self._told = self.position
         return Send(
             SyncAck(
                 ack_timestamp=self.position,
