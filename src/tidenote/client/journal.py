@@ -147,7 +147,7 @@ class Journal:
     """
 
     def __init__(self, path: Path | str, *, wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         self._wall_ms = wall_ms
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._db = open_database(self.path)
@@ -344,12 +344,12 @@ class Journal:
         """Return the rows whose blobs are to be uploaded, in order."""
         return self._rows("WHERE NOT uploaded AND NOT parked ORDER BY seq")
 
-    def uploaded(self, sha256: str) -> None:
-        """Note that the server has the bytes of a blob: the changes that name it may be sent."""
+    def uploaded(self, row: OutboxRow) -> None:
+        """Note that the server has the bytes of a row's blob: the change that names it may be sent."""
         with self._commit():
-            for row in self._rows("WHERE NOT uploaded"):
-                if row.change.blob and row.change.blob.sha256 == sha256:
-                    self._put_row(replace(row, uploaded=True))
+            for current in self._rows("WHERE seq = ?", row.seq):
+                if current.change.blob == row.change.blob:
+                    self._put_row(replace(current, uploaded=True))
 
     def source_of(self, sha256: str) -> str | None:
         """Return the file that holds the bytes of a blob of the outbox, None if there is none."""
@@ -358,10 +358,16 @@ class Journal:
                 return row.source
         return None
 
+    def sources(self) -> set[str]:
+        """Return the files that the outbox still needs."""
+        return {row.source for row in self._rows("WHERE source IS NOT NULL") if row.source is not None}
+
     def park(self, row: OutboxRow, code: str, message: str) -> None:
         """Keep a change but stop sending it, and remember why."""
         with self._commit():
-            self._park(row, code, message)
+            for current in self._rows("WHERE seq = ?", row.seq):
+                if current.change == row.change:
+                    self._park(current, code, message)
 
     def retry_parked(self, keys: Iterable[str] | None = None) -> int:
         """Send parked changes again, all or those of some keys, and return how many."""
@@ -697,7 +703,7 @@ class Journal:
         )
 
     def _put_row(self, row: OutboxRow) -> None:
-        source = None if row.source is None else os.fsencode(row.source)
+        source = None if row.source is None else os.fsencode(_relative(row.source, self.path.parent))
         self._db.execute(
             f"INSERT OR REPLACE INTO outbox ({_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             (
@@ -727,7 +733,7 @@ class Journal:
         return OutboxRow(
             seq,
             self._decode(b"[" + change + b"]")[0],
-            None if source is None else os.fsdecode(source),
+            None if source is None else os.path.normpath(self.path.parent / os.fsdecode(source)),
             bool(uploaded),
             bool(parked),
             code,
@@ -774,6 +780,14 @@ def _to_change(wire: WireChange) -> Change:
         wire.conflict,
         frozenset(Dot(dot.timestamp, dot.device_id) for dot in wire.merged_from or ()),
     )
+
+
+def _relative(source: str, folder: Path) -> str:
+    """Return a path as seen from the journal's folder: both may be moved together."""
+    try:
+        return os.path.relpath(source, folder)
+    except ValueError:  # another drive
+        return source
 
 
 def _check(change: Change) -> None:

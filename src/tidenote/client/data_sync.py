@@ -1,0 +1,224 @@
+"""The difference of two replicas, and a two-way sync that needs no cursor: the full reconcile.
+
+For a log of a new epoch (restored from a backup, taken over by a standby) and for a cursor that the server does not
+know: what the server has and we lack is fetched, what it lost is offered to it, and nothing is ever taken for deleted
+because it is missing. A reconcile that is cut starts over; every step of it may be done twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tidenote.client.journal import Journal
+from tidenote.client.rest import Rest, error_of_code
+from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.errors import CODES, Action, RefusedChange, StorageError, UnreachableError
+from tidenote.wire.messages import Rejected, WireDot, encode, to_change
+from tidenote.wire.session import ClientSession, Failed, generation_of
+
+logger = logging.getLogger("tidenote.client")
+
+FETCH_KEYS: Final = 200
+"""How many keys are asked for at once; the protocol allows 500."""
+
+Dots = Mapping[str, frozenset[Dot]]
+FindBlob = Callable[[BlobRef], Path | None]
+"""Returns a file with the bytes of a blob, if there is one on this device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What two replicas do not share.
+
+    Attributes:
+        pull: the keys that the other holds in another state than we, in order.
+        offer: the keys of which we hold versions that are no siblings of the other's, in order.
+    """
+
+    pull: tuple[str, ...]
+    offer: tuple[str, ...]
+
+
+def difference(ours: Dots, theirs: Dots) -> Difference:
+    """Return what two replicas do not share, by the dots of their siblings; a missing key says nothing."""
+    return Difference(
+        tuple(sorted(key for key, dots in theirs.items() if dots != ours.get(key))),
+        tuple(sorted(key for key, dots in ours.items() if dots - theirs.get(key, frozenset()))),
+    )
+
+
+class DataSync:
+    """One full reconcile of a journal with the server.
+
+    Args:
+        journal: this device's replica.
+        rest: the server.
+        find_blob: finds the bytes of blobs that the server has lost.
+    """
+
+    def __init__(self, journal: Journal, rest: Rest, *, find_blob: FindBlob = lambda _: None) -> None:
+        self._journal = journal
+        self._rest = rest
+        self._find_blob = find_blob
+
+    async def run(self) -> frozenset[str]:
+        """Reconcile, and return the keys whose siblings altered here; afterwards the cursor is the server's.
+
+        Raises:
+            StorageError: `fenced`, if the server's log is of an earlier generation than ours.
+            TidenoteError: what the server said.
+            UnreachableError: it gave no answer.
+        """
+        meta = self._journal.meta
+        epoch, clock, theirs = await self._manifest()
+        check_generation(meta.epoch, epoch)
+        found = difference(dict(self._journal.confirmed_dots()), theirs)
+        altered: set[str] = set()
+        # First what the server lost: it is replaced here only once it is safe there.
+        if meta.epoch is not None and meta.epoch != epoch:
+            altered |= await self._offer(found.offer, theirs, ClientSession(clock, epoch, offer=meta.epoch))
+        for start in range(0, len(found.pull), FETCH_KEYS):
+            altered |= self._journal.reconcile(await fetch(self._rest, found.pull[start : start + FETCH_KEYS], epoch))
+        # What changed since the manifest's first page lies behind its clock, and is delivered from there.
+        self._journal.resynced(epoch, clock)
+        logger.info("reconciled with epoch %s: %d keys pulled, %d offered", epoch, len(found.pull), len(found.offer))
+        return frozenset(altered)
+
+    async def _manifest(self) -> tuple[str, int, dict[str, frozenset[Dot]]]:
+        page = await self._rest.manifest()
+        epoch, clock = page.epoch, page.clock
+        theirs = {entry.key: _dots(entry.dots) for entry in page.entries}
+        while page.next is not None:
+            page = await self._rest.manifest(page.next)
+            if page.epoch != epoch:
+                raise UnreachableError("the server's log was replaced while it was read")
+            theirs |= {entry.key: _dots(entry.dots) for entry in page.entries}
+        return epoch, clock, theirs
+
+    async def _offer(self, keys: Sequence[str], theirs: Dots, session: ClientSession) -> frozenset[str]:
+        """Offer versions that the server has lost; keep parked what it will not take."""
+        left = [
+            change
+            for key in keys
+            for change in self._journal.confirmed(key)
+            if change.dot not in theirs.get(key, frozenset())
+        ]
+        # Tombstones of renames last: their targets have to be there.
+        left.sort(key=lambda change: change.moved_to is not None)
+        kept: list[tuple[Change, Rejected]] = []
+        tried: set[str] = set()
+        while left:
+            refused = await self._offer_all(left, session)
+            uploaded = await self._upload_missing(refused, tried)
+            # A refused rename may find its target now, if anything was taken in that was not there before.
+            hopeful = {"move_target_missing"} if uploaded or len(refused) < len(left) else set()
+            left = []
+            for change, rejection in refused:
+                if rejection.code in hopeful or (rejection.code == "blob_missing" and change.blob in uploaded):
+                    left.append(change)
+                else:
+                    kept.append((change, rejection))
+        return self._keep(kept)
+
+    async def _offer_all(self, changes: Sequence[Change], session: ClientSession) -> list[tuple[Change, Rejected]]:
+        refused: list[tuple[Change, Rejected]] = []
+        while changes:
+            sent = session.push(changes)
+            for push in session.outgoing():
+                session.receive(await self._rest.sync(encode(push)))
+            for event in session.events():
+                if isinstance(event, Failed):
+                    raise error_of_code(event.code, event.message)
+                refused += event.rejected
+            if not session.can_push:
+                raise UnreachableError("the server did not answer the offer")
+            changes = changes[sent:]
+        for _, rejection in refused:
+            if rejection.code in CODES and CODES[rejection.code].action in (Action.RETRY, Action.STOP):
+                raise error_of_code(rejection.code, rejection.message)
+        return refused
+
+    async def _upload_missing(self, refused: Sequence[tuple[Change, Rejected]], tried: set[str]) -> set[BlobRef]:
+        """Upload the blobs that the server lacks and this device has, each once; return those that are there now."""
+        uploaded: set[BlobRef] = set()
+        for change, rejection in refused:
+            blob = change.blob
+            if rejection.code != "blob_missing" or blob is None or blob.sha256 in tried:
+                continue
+            tried.add(blob.sha256)
+            if source := self._find_blob(blob):
+                with contextlib.suppress(RefusedChange):
+                    await self._rest.upload(blob, source)
+                    uploaded.add(blob)
+        return uploaded
+
+    def _keep(self, refused: Sequence[tuple[Change, Rejected]]) -> frozenset[str]:
+        """Park what the server lost and will not take back, so that no text is lost; a lost deletion is let go."""
+        gone: dict[str, set[Dot]] = {}
+        for change, rejection in refused:
+            logger.warning("the server does not take back %s: %s", change.key, rejection.code)
+            gone.setdefault(change.key, set()).add(change.dot)
+        rest = {
+            key: tuple(change for change in self._journal.confirmed(key) if change.dot not in dots)
+            for key, dots in gone.items()
+        }
+        lost = [(change, rejection.code, rejection.message) for change, rejection in refused if not change.deleted]
+        return self._journal.reconcile(rest, lost=lost)
+
+
+async def fetch(rest: Rest, keys: Sequence[str], epoch: str | None = None) -> dict[str, tuple[Change, ...]]:
+    """Return all siblings of those of the keys that have any; a key with a change that must not be is left out.
+
+    Args:
+        rest: the server.
+        keys: at most 500.
+        epoch: the log that is asked; None for any.
+
+    Raises:
+        TidenoteError: what the server said.
+        UnreachableError: it gave no answer, or another log than was asked.
+    """
+    siblings: dict[str, list[Change]] = {}
+    left = list(keys)
+    while left:
+        answer = await rest.fetch(left)
+        if epoch is not None and answer.epoch != epoch:
+            raise UnreachableError("the server's log was replaced while it was read")
+        told = {wire.key for wire in answer.changes}
+        bad: set[str] = set()
+        for wire in answer.changes:
+            try:
+                siblings.setdefault(wire.key, []).append(to_change(wire, allow_server=True))
+            except RefusedChange as refusal:
+                logger.warning("the server sent a change of %s that must not be: %s", wire.key, refusal.message)
+                bad.add(wire.key)
+        for key in bad:
+            siblings.pop(key, None)
+        if not told:
+            break
+        left = [key for key in left if key not in told]
+    return {key: tuple(sorted(found, key=lambda change: change.dot)) for key, found in siblings.items()}
+
+
+def check_generation(ours: str | None, theirs: str) -> None:
+    """Check that a log is not of an earlier generation than the one that we follow.
+
+    Raises:
+        StorageError: `fenced`.
+        ProtocolError: an epoch is malformed.
+    """
+    if ours is not None and generation_of(theirs) < generation_of(ours):
+        raise StorageError(
+            f"this server has an earlier copy of the vault ({theirs}) than this device has synced with ({ours}): "
+            "connect to the server that holds the later one",
+            "fenced",
+        )
+
+
+def _dots(wire: Sequence[WireDot]) -> frozenset[Dot]:
+    return frozenset(Dot(dot.timestamp, dot.device_id) for dot in wire)

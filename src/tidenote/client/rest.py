@@ -1,0 +1,313 @@
+"""The server's REST from a device's side: sync by polling, manifest, fetch, blobs (docs/protocol.md 11 and 12).
+
+Every failure of a request is one of our errors: what the server said, or `UnreachableError`. What to do about it is
+the caller's matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from tidenote.config import SyncConfig, is_loopback
+from tidenote.core.version import BlobRef
+from tidenote.errors import (
+    CODES,
+    AccessError,
+    ProtocolError,
+    RefusedChange,
+    StorageError,
+    TidenoteError,
+    UnreachableError,
+)
+from tidenote.wire.messages import (
+    PROTOCOL_VERSION,
+    BlobStatus,
+    ErrorMessage,
+    Fetched,
+    FetchRequest,
+    Manifest,
+    decode,
+    decode_from_server,
+    encode,
+)
+
+CHUNK_BYTES: Final = 2**18
+"""How much of a blob is in memory at once."""
+
+STALL_TIMEOUT_S: Final = 60.0
+"""How long a request may make no progress; the server commits and hashes within it."""
+
+MANIFEST_KEYS: Final = 2000
+"""How many keys a page of the manifest has."""
+
+_ACCESS: Final = frozenset(("unauthorized", "forbidden", "unknown_vault", "not_found"))
+_STORAGE: Final = frozenset(("storage_full", "storage_failed", "fenced"))
+
+T = TypeVar("T")
+
+
+class Rest:
+    """Requests of one device to one vault; an async context manager.
+
+    Args:
+        config: the address, the vault, the token.
+    """
+
+    def __init__(self, config: SyncConfig) -> None:
+        self._query = {"device_id": config.device_id, "vault": config.vault, "v": str(PROTOCOL_VERSION)}
+        endpoint = config.http_endpoint
+        self._client = httpx.AsyncClient(
+            base_url=endpoint,
+            headers=authorization(config.token),
+            timeout=httpx.Timeout(STALL_TIMEOUT_S, connect=config.connect_timeout_ms / 1000),
+            # A proxy never leads to this machine itself.
+            trust_env=not is_loopback(urlsplit(endpoint).hostname or ""),
+            verify=endpoint.startswith("https:"),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.aclose()
+
+    async def sync(self, push: bytes) -> bytes:
+        """Send one `sync_push` and return the `sync_ack`, both as JSON.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        return await self._ask("POST", "/api/v1/sync", content=push, params=self._query)
+
+    async def manifest(self, after: str | None = None) -> Manifest:
+        """Return a page of what the server holds, after a key.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        params = {"vault": self._query["vault"], "limit": str(MANIFEST_KEYS)}
+        if after is not None:
+            params["after"] = after
+        return _read(await self._ask("GET", "/api/v1/manifest", params=params), Manifest)
+
+    async def fetch(self, keys: Sequence[str]) -> Fetched:
+        """Return all siblings of some keys, at most 500; the answer may be cut after a whole key.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        body = encode(FetchRequest(list(keys)))
+        params = {"vault": self._query["vault"]}
+        return _read(await self._ask("POST", "/api/v1/fetch", content=body, params=params), Fetched)
+
+    async def blob_offset(self, sha256: str) -> int | None:
+        """Return how many bytes of a blob the server has, None if it has all.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        async with self._send("HEAD", f"/api/v1/blobs/{sha256}") as response:
+            if response.status_code == 200:
+                return None
+            if response.status_code == 404:
+                return _offset(response)
+            raise await _error_of(response)
+
+    async def upload(self, blob: BlobRef, source: Path) -> None:
+        """Bring the bytes of a blob to the server, going on where an earlier upload broke off.
+
+        Raises:
+            RefusedChange: `blob_missing`, if the file is gone or holds other bytes.
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        offset = await self.blob_offset(blob.sha256)
+        if offset is None:
+            return
+        if not await asyncio.to_thread(holds, source, blob):
+            raise RefusedChange(f"{source} no longer holds the bytes that were to be uploaded", "blob_missing")
+        headers = {"Upload-Offset": str(offset), "Upload-Length": str(blob.size)}
+        # With its length known a cut request is noticed; without, it would look complete.
+        headers["Content-Length"] = str(max(0, blob.size - offset))
+        body = await self._ask("PUT", f"/api/v1/blobs/{blob.sha256}", content=_chunks(source, offset), headers=headers)
+        if not _read(body, BlobStatus).complete:
+            raise UnreachableError("the upload was cut short")
+
+    async def download(self, blob: BlobRef, into: Path) -> None:
+        """Bring the bytes of a blob into a file, going on where an earlier download broke off.
+
+        Until they are complete and verified they are in `<into>.part`; then they are flushed to the disk and renamed.
+
+        Raises:
+            ProtocolError: `bad_blob`, if the server's bytes are not the blob's.
+            StorageError: our disk refuses.
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        part = into.with_name(f"{into.name}.part")
+        with _disk_errors(part):
+            offset = part.stat().st_size if part.exists() else 0
+        if offset > blob.size:
+            offset = 0
+        if offset < blob.size or blob.size == 0:
+            await self._download_rest(blob, part, offset)
+        with _disk_errors(part):
+            if not await asyncio.to_thread(holds, part, blob):
+                part.unlink(missing_ok=True)
+                raise ProtocolError(f"the server's bytes do not have the hash {blob.sha256}", "bad_blob")
+            await asyncio.to_thread(_finish, part, into)
+
+    async def _download_rest(self, blob: BlobRef, part: Path, offset: int) -> None:
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        async with self._send("GET", f"/api/v1/blobs/{blob.sha256}", headers=headers) as response:
+            if response.status_code not in (200, 206):
+                raise await _error_of(response)
+            with _disk_errors(part), part.open("r+b" if offset and response.status_code == 206 else "wb") as file:
+                file.seek(0, os.SEEK_END)
+                async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                    if file.tell() + len(chunk) > blob.size:
+                        raise ProtocolError("the server sends more than the blob's size", "bad_blob")
+                    await asyncio.to_thread(file.write, chunk)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | AsyncIterator[bytes] | None = None,
+        params: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> bytes:
+        async with self._send(method, path, content=content, params=params, headers=headers) as response:
+            if response.status_code != 200:
+                raise await _error_of(response)
+            return await response.aread()
+
+    @asynccontextmanager
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | AsyncIterator[bytes] | None = None,
+        params: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> AsyncIterator[httpx.Response]:
+        """Send a request and yield the answer, its body not yet read.
+
+        Raises:
+            UnreachableError: whatever breaks on the way, also while the body is read.
+        """
+        request = self._client.build_request(method, path, content=content, params=params, headers=headers)
+        try:
+            response = await self._client.send(request, stream=True)
+            try:
+                yield response
+            finally:
+                await response.aclose()
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise UnreachableError(
+                f"{request.url.host} does not answer: {str(error) or type(error).__name__}"
+            ) from error
+
+
+def authorization(token: str | None) -> dict[str, str]:
+    """Return the headers that say who we are."""
+    return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def error_from(status: int, body: bytes) -> TidenoteError:
+    """Return the error that an HTTP answer means; one that is not Tidenote's own is worth another try."""
+    try:
+        message = decode_from_server(body)
+    except ProtocolError:
+        message = None
+    if not isinstance(message, ErrorMessage):
+        return UnreachableError(f"the server's address answers with HTTP {status}, but not as Tidenote does")
+    return error_of_code(message.code, message.message)
+
+
+def error_of_code(code: str, message: str) -> TidenoteError:
+    """Return the error of a code that the server sent; an unknown code is worth another try."""
+    if code not in CODES:
+        return UnreachableError(f"{code}: {message}")
+    if code in _ACCESS:
+        return AccessError(message, code)
+    return (StorageError if code in _STORAGE else ProtocolError)(message, code)
+
+
+def holds(path: Path, blob: BlobRef) -> bool:
+    """Say whether a file holds exactly the bytes of a blob."""
+    try:
+        with path.open("rb") as file:
+            return (
+                os.fstat(file.fileno()).st_size == blob.size
+                and hashlib.file_digest(file, "sha256").hexdigest() == blob.sha256
+            )
+    except OSError:
+        return False
+
+
+async def _error_of(response: httpx.Response) -> TidenoteError:
+    return error_from(response.status_code, await response.aread())
+
+
+def _read(body: bytes, kind: type[T]) -> T:
+    try:
+        return decode(body, kind)
+    except ProtocolError as error:
+        # Something in between answers in the server's place; that passes.
+        raise UnreachableError(f"the server's address does not answer as Tidenote does: {error.message}") from None
+
+
+def _offset(response: httpx.Response) -> int:
+    value = response.headers.get("Upload-Offset", "0")
+    return int(value) if value.isascii() and value.isdigit() else 0
+
+
+async def _chunks(source: Path, offset: int) -> AsyncIterator[bytes]:
+    file = await asyncio.to_thread(source.open, "rb")
+    try:
+        file.seek(offset)
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk
+    finally:
+        file.close()
+
+
+def _finish(part: Path, into: Path) -> None:
+    """Flush and rename: after a power cut the name shows all bytes, or nothing."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(into)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Turn errors of our disk into ours.
+
+    Raises:
+        StorageError: `storage_full` or `storage_failed`.
+    """
+    try:
+        yield
+    except OSError as error:
+        code = "storage_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "storage_failed"
+        raise StorageError(f"{path}: {error.strerror}", code) from error
