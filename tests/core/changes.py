@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 
 from hypothesis import strategies as st
 
@@ -61,19 +62,19 @@ TIMES = st.integers(1, 9)
 DOTS = st.builds(Dot, TIMES, st.sampled_from(DEVICES))
 
 
-@st.composite
-def bases(draw: st.DrawFn, dot: Dot) -> frozenset[Dot] | None:
-    """Draw what an author had seen: nothing said, nothing there, or some smaller dots that may be unknown to others."""
-    smaller = [Dot(time, device) for time in range(1, dot.timestamp) for device in DEVICES]
-    seen = st.frozensets(st.sampled_from(smaller), max_size=4) if smaller else st.just(frozenset())
-    return draw(st.none() | st.just(frozenset()) | seen)
+@cache
+def bases(timestamp: int) -> st.SearchStrategy[frozenset[Dot] | None]:
+    """Return what an author may have seen: nothing said, nothing there, or smaller dots, possibly unknown to others."""
+    smaller = [Dot(time, device) for time in range(1, timestamp) for device in DEVICES]
+    seen = st.frozensets(st.sampled_from(smaller), max_size=4) if smaller else st.just(frozenset[Dot]())
+    return st.none() | st.just(frozenset[Dot]()) | seen
 
 
 @st.composite
 def changes_of_one_key(draw: st.DrawFn, max_size: int = 8) -> list[Change]:
     """Draw changes of one key with distinct dots, blind and based ones mixed, each with a text of its own."""
     found = draw(st.lists(DOTS, unique=True, max_size=max_size))
-    return [Change(KEY, dot, f"{dot.timestamp}{dot.device_id}", base=draw(bases(dot))) for dot in found]
+    return [Change(KEY, dot, f"{dot.timestamp}{dot.device_id}", base=draw(bases(dot.timestamp))) for dot in found]
 
 
 @st.composite

@@ -306,7 +306,7 @@ def any_change(draw: st.DrawFn) -> Change:
         dot,
         draw(st.sampled_from("xyz")) if content == "text" else None,
         BlobRef(draw(st.sampled_from([BLOB, "1" * 64])), 1) if content == "blob" else None,
-        draw(bases(dot) | st.just(frozenset([dot]))),
+        draw(bases(dot.timestamp) | st.just(frozenset([dot]))),
         draw(st.sampled_from([other for other in KEYS if other != key])) if content == "rename" else None,
     )
 
@@ -316,7 +316,7 @@ def distinct_changes(draw: st.DrawFn) -> list[Change]:
     """Draw changes that no row settles and nothing refuses: blobs that are all different."""
     found = draw(st.lists(st.tuples(st.sampled_from(KEYS), DOTS), unique=True, max_size=10))
     return [
-        Change(key, dot, blob=BlobRef(f"{number:064x}", 1), base=draw(bases(dot)))
+        Change(key, dot, blob=BlobRef(f"{number:064x}", 1), base=draw(bases(dot.timestamp)))
         for number, (key, dot) in enumerate(found)
     ]
 
