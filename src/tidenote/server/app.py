@@ -1,0 +1,198 @@
+"""The application: one gate in front of everything, the socket, the REST routes, and what an error looks like.
+
+`serve.py` runs it on a port; `service.py` is what it works on.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs
+
+from litestar import Litestar, Request, Response, asgi
+from litestar.di import Provide
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+
+import tidenote
+from tidenote.errors import CODES, ConfigError, ProtocolError, TidenoteError
+from tidenote.server.api import ROUTES
+from tidenote.server.auth import Caller, Door, check_version, subprotocols
+from tidenote.server.hub import BUG
+from tidenote.server.responses import error_parts, error_response
+from tidenote.server.service import Service
+from tidenote.server.sync import Connection
+from tidenote.wire.messages import DEFAULT_VAULT, SUBPROTOCOL
+
+if TYPE_CHECKING:
+    from litestar.types import ASGIApp, Receive, Scope, Send
+
+logger = logging.getLogger("tidenote.server")
+
+OPEN_PATHS: Final = frozenset(("/health",))
+"""What is answered to everyone; everything else asks who is there."""
+
+
+def create_app(service: Service) -> ASGIApp:
+    """Return the ASGI application of a running server."""
+
+    @asgi("/ws/sync", copy_scope=False)
+    async def sync_socket(scope: Scope, receive: Receive, send: Send) -> None:
+        await _serve_socket(service, scope, receive, send)
+
+    app = Litestar(
+        [sync_socket, *ROUTES],
+        dependencies={"service": Provide(lambda: service, use_cache=True, sync_to_thread=False)},
+        exception_handlers={
+            TidenoteError: _on_error,
+            HTTPException: _on_http_error,
+            Exception: _on_bug,
+        },
+        openapi_config=OpenAPIConfig(
+            title="Tidenote",
+            version=tidenote.__version__,
+            description="The REST half of the protocol; docs/protocol.md is normative.",
+            path="/api/v1/openapi",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+        ),
+        request_max_body_size=service.config.max_frame_bytes,
+        logging_config=None,
+    )
+    return _Gate(app, Door(service.tokens))
+
+
+class _Gate:
+    """Asks every request and every socket who is there, before anything else of it is looked at."""
+
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self._app = app
+        self._door = door
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = _headers(scope)
+        try:
+            self._door.check_site(headers)
+            if scope["path"] not in OPEN_PATHS:
+                # A route that finds no caller here fails, so that a path which slips by opens nothing.
+                scope["state"]["caller"] = self._door.admit(headers)
+        except ConfigError as error:
+            logger.error("nobody is let in: %s", error.message)
+            await _refuse(ProtocolError(BUG[1], BUG[0]), scope, receive, send)
+        except TidenoteError as error:
+            await _refuse(error, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+# ---------------------------------------------------------------------------------------------- the socket
+
+
+class _Socket:
+    """An accepted ASGI WebSocket, as sync.py asks for it."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+
+    async def receive(self) -> bytes | str | None:
+        event: Any = await self._receive()
+        if event["type"] != "websocket.receive":
+            return None
+        text: str | None = event.get("text")
+        data: bytes | None = event.get("bytes")
+        return text if text is not None else data
+
+    async def send(self, message: bytes) -> None:
+        await self._send({"type": "websocket.send", "text": message.decode(), "bytes": None})
+
+    async def close(self, code: int, reason: str) -> None:
+        await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+async def _serve_socket(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        if scope["type"] != ScopeType.WEBSOCKET:
+            raise ProtocolError("this address speaks WebSocket only", "bad_request")
+        connection = _connect(service, scope, receive, send)
+    except TidenoteError as error:
+        await _refuse(error, scope, receive, send)
+        return
+    await receive()  # the `websocket.connect`
+    chosen = SUBPROTOCOL if SUBPROTOCOL in subprotocols(_headers(scope)) else None
+    await send({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
+    await service.connections.run(connection)
+
+
+def _connect(service: Service, scope: Scope, receive: Receive, send: Send) -> Connection:
+    """Return the connection that was asked for, if the caller may have it.
+
+    Raises:
+        TidenoteError: they may not, and why.
+    """
+    query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    device_id, vault, version = (query.get(name, [None])[0] for name in ("device_id", "vault", "v"))
+    caller: Caller = scope["state"]["caller"]
+    check_version(version)
+    caller.check_device(device_id or "")
+    vault = vault or DEFAULT_VAULT
+    caller.check_vault(vault)
+    hub = service.hub(vault)
+    service.connections.check_room()
+    return Connection(
+        hub,
+        service.bus,
+        _Socket(receive, send),
+        device_id or "",
+        may_write=caller.may_write,
+        config=service.config,
+        metrics=service.metrics,
+    )
+
+
+# ---------------------------------------------------------------------------------------------- errors
+
+
+async def _refuse(error: TidenoteError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer an error in HTTP, to a request or in place of an upgrade."""
+    status, headers, body = error_parts(error)
+    kind = "http.response"
+    if scope["type"] == ScopeType.WEBSOCKET:
+        await receive()  # the `websocket.connect`
+        kind = "websocket.http.response"
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    encoded.append((b"content-length", str(len(body)).encode()))
+    start: Any = {"type": f"{kind}.start", "status": status, "headers": encoded}
+    end: Any = {"type": f"{kind}.body", "body": body, "more_body": False}
+    await send(start)
+    await send(end)
+
+
+def _on_error(_: Request[Any, Any, Any], error: TidenoteError) -> Response[Any]:
+    return error_response(error)
+
+
+_CODE_OF_STATUS: Final = {404: "not_found", 413: "message_too_large"}
+
+
+def _on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Say in our own words what the framework refused."""
+    if error.status_code >= 500:
+        return _on_bug(request, error)
+    code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
+    return _on_error(request, ProtocolError(error.detail or CODES[code].meaning, code))
+
+
+def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _on_error(request, ProtocolError(BUG[1], BUG[0]))
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return the headers by lower-case name; those that came twice are joined, and so equal none of their values."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

@@ -1,0 +1,206 @@
+"""Runs a server: binds the port, serves, and stops in order. Prints nothing; the command line does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import uvicorn
+
+from tidenote.config import ServerConfig
+from tidenote.errors import ConfigError
+from tidenote.server.app import create_app
+from tidenote.server.service import Service, open_service
+from tidenote.server.store.contract import Store
+from tidenote.server.uvicorn_protocols import http_protocol, websocket_protocol
+
+logger = logging.getLogger("tidenote.server")
+
+BACKLOG: Final = 2048
+"""How many connections may wait to be accepted."""
+
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that takes requests.
+
+    Attributes:
+        host: the address that it listens on.
+        port: the port, also if the system chose it.
+        tls: whether it speaks TLS.
+        new_token: on the first start, the token that opens everything; it cannot be shown again. None otherwise.
+        service: its parts.
+    """
+
+    host: str
+    port: int
+    tls: bool
+    new_token: str | None
+    service: Service
+
+    @property
+    def http_url(self) -> str:
+        """The address of REST, without a trailing slash."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+    @property
+    def endpoint(self) -> str:
+        """The address of the socket, as a device's `sync_endpoint`."""
+        return f"ws{self.http_url.removeprefix('http')}/ws/sync"
+
+
+async def serve(config: ServerConfig, on_start: Callable[[Running], object]) -> None:
+    """Serve until SIGINT or SIGTERM arrives; then answer what was read, and return.
+
+    Args:
+        config: the settings.
+        on_start: called once, when requests are taken.
+
+    Raises:
+        ConfigError: the data folder, the port or a certificate cannot be used.
+        StorageError: the disk failed.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with _signals(loop, stop):
+        async with running(config) as server:
+            on_start(server)
+            await stop.wait()
+
+
+def run(config: ServerConfig, on_start: Callable[[Running], object]) -> None:
+    """Serve as `serve` does, on the fastest event loop there is; for a program that does nothing else."""
+    factory = uvicorn.Config(_no_app, loop="auto").get_loop_factory()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve(config, on_start))
+
+
+@asynccontextmanager
+async def running(config: ServerConfig, *, store: Store | None = None) -> AsyncIterator[Running]:
+    """Run a server while the context lasts, then stop it in order: sessions, what waits to be committed, the store.
+
+    Args:
+        config: the settings.
+        store: another store than the one in the data folder; it is closed too.
+
+    Raises:
+        ConfigError: the data folder, the port or a certificate cannot be used.
+        StorageError: the disk failed.
+    """
+    with _bind(config) as listener:
+        async with open_service(config, store=store) as service:
+            server = _Uvicorn(_uvicorn_config(config, service))
+            serving = await server.start(listener)
+            try:
+                host, port = listener.getsockname()[:2]
+                logger.info("listening on %s port %d", host, port)
+                yield Running(host, port, config.tls_cert is not None, service.new_token, service)
+            finally:
+                await service.stop()
+                server.stop()
+                await serving
+                logger.info("stopped")
+
+
+class _Uvicorn(uvicorn.Server):
+    """A server that leaves signals to others, and says when it has started."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ready = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self._ready.set()
+
+    async def main_loop(self) -> None:
+        # What there is to do every second (the `Date` header), without waking ten times as often.
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._stop.wait()
+
+    def stop(self) -> None:
+        """Let the task that serves come to its end."""
+        self.should_exit = True
+        self._stop.set()
+
+    async def start(self, listener: socket.socket) -> asyncio.Task[None]:
+        """Return the task that serves, once it takes requests."""
+        serving = asyncio.create_task(self.serve(sockets=[listener]), name="uvicorn")
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        return serving
+
+
+def _uvicorn_config(config: ServerConfig, service: Service) -> uvicorn.Config:
+    settings = uvicorn.Config(
+        cast("Any", create_app(service)),
+        http=http_protocol(max_head_s=config.request_timeout_ms / 1000),
+        ws=websocket_protocol(max_fragments=config.max_fragments, max_unread_bytes=2 * config.max_frame_bytes),
+        ws_max_size=config.max_frame_bytes,
+        ws_ping_interval=config.heartbeat_interval_ms / 1000,
+        ws_ping_timeout=config.heartbeat_timeout_ms / 1000,
+        ws_per_message_deflate=False,
+        ssl_certfile=config.tls_cert,
+        ssl_keyfile=config.tls_key,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=max(1, config.shutdown_timeout_ms // 1000),
+    )
+    try:
+        settings.load()
+    except OSError as error:  # `ssl.SSLError` is one
+        raise ConfigError(f"the TLS certificate or key cannot be used ({error}): check --tls-cert, --tls-key") from None
+    return settings
+
+
+@contextmanager
+def _bind(config: ServerConfig) -> Iterator[socket.socket]:
+    try:
+        family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((config.host, config.port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"port {config.port} of {config.host} cannot be used ({error.strerror}): "
+            "stop what uses it, or choose another with --port"
+        ) from None
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[None]:
+    """Let the signals that end a program set an event instead."""
+    for number in STOP_SIGNALS:
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in STOP_SIGNALS:
+            with contextlib.suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
+
+
+async def _no_app(scope: Any, receive: Any, send: Any) -> None:
+    """Stands in for an application where uvicorn asks for one and runs none."""
