@@ -344,6 +344,10 @@ class SyncClient:
         """
         await self._until(lambda: self._link.caught_up, timeout_s, "the server did not answer in time")
 
+    async def news(self) -> None:
+        """Wait until anything about the connection or the outbox is new; then ask `status` or the journal what."""
+        await self._news.wait()
+
     # -- for who writes to the journal
 
     def wake(self) -> None:
