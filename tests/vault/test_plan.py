@@ -76,6 +76,7 @@ def run(
     settings: Settings | None = None,
     skipped: Mapping[str, str] | None = None,
     unsent: Collection[str] = (),
+    uploading: Collection[str] = (),
     recent_out: int = 0,
     recent_in: int = 0,
 ) -> Plan:
@@ -91,6 +92,7 @@ def run(
             replica,
             skipped or {},
             unsent,
+            uploading,
             recent_out,
             recent_in,
         ),
@@ -233,6 +235,11 @@ class TestMovesFromHere:
         moved = disk("b.md", "one")
         made = run([moved], [KNOWN], {})
         assert made.actions == [Push(moved, frozenset(), unbased=True), Forget(PATH)]
+
+    def test_a_rename_of_what_is_not_uploaded_yet_is_a_new_file(self) -> None:
+        moved = disk("b.md", "one")
+        made = run([moved], [KNOWN], {PATH: shown("one")}, uploading={PATH})
+        assert made.actions == [Push(moved, frozenset(), unbased=True), PushDelete(PATH, PATH, frozenset({OLD}))]
 
     def test_a_rename_onto_a_deleted_name_replaces_the_tombstone(self) -> None:
         moved = disk("b.md", "one")

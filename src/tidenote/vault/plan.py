@@ -224,6 +224,7 @@ class World:
         bases: the remembered base of the whole folder.
         replica: path -> what it shows; a path that is in nobody's log is missing.
         unsent: paths whose base is a change of ours that the server has not confirmed.
+        uploading: paths whose bytes the server still lacks: only the file has them, so a rename is a new file.
         recent_out: how many deletions were sent, or are held, just before this pass.
         recent_in: how many files were deleted here, or are held, just before this pass.
     """
@@ -234,6 +235,7 @@ class World:
     replica: Mapping[str, Remote]
     skipped: Mapping[str, str] = field(default_factory=dict)
     unsent: Collection[str] = frozenset()
+    uploading: Collection[str] = frozenset()
     recent_out: int = 0
     recent_in: int = 0
 
@@ -308,7 +310,7 @@ class _Planner:
     def _skipped(self, path: str) -> str | None:
         skipped = self.world.skipped
         if skipped:
-            for part in (path, *_folders_above(path)):
+            for part in (path, *folders_above(path)):
                 if part in skipped:
                     return skipped[part]
         return None
@@ -378,11 +380,7 @@ class _Planner:
 
     def _push_moves(self, paths: list[str]) -> set[str]:
         """Match files that are gone with new ones of the same content; return the paths that this decides."""
-        gone = [
-            base
-            for path in paths
-            if path not in self.world.disk and (base := self.world.bases.file(path)) and path in self.world.replica
-        ]
+        gone = [base for path in paths if (base := self.world.bases.file(path)) and self._may_have_moved(path)]
         if not gone:
             return set()
         new = [entry for path in paths if (entry := self.world.disk.get(path)) and self._is_new(path)]
@@ -395,6 +393,9 @@ class _Planner:
             self.pushes.append(PushMove(source.path, source.disk_name, _dots(source), entry, seen))
             decided |= {source.path, entry.path}
         return decided
+
+    def _may_have_moved(self, path: str) -> bool:
+        return path not in self.world.disk and path in self.world.replica and path not in self.world.uploading
 
     def _is_new(self, path: str) -> bool:
         """Say whether a file on disk was created here, and nobody else created another one there."""
@@ -490,7 +491,7 @@ class _Planner:
         """Return the disk name of a new file: its path, or with a suffix if the disk takes that for another file's."""
         if problem := self.settings.name_problem(path):
             return Held(path, Why.NAME, problem)
-        for folder in _folders_above(path):
+        for folder in folders_above(path):
             if self._occupied(folder, path):
                 return Held(path, Why.KIND, f"{folder} is a file here")
         if self._is_folder(path):
@@ -502,7 +503,7 @@ class _Planner:
 
     def _arrive(self, path: str, disk_name: str) -> None:
         self.arriving[self.fold(disk_name)] = path
-        self.arriving_folders.update(self.fold(folder) for folder in _folders_above(disk_name))
+        self.arriving_folders.update(self.fold(folder) for folder in folders_above(disk_name))
 
     def _occupied(self, disk_name: str, path: str) -> bool:
         """Say whether another path's file has this name, or will have."""
@@ -528,7 +529,7 @@ class _Planner:
     def _index_disk(self) -> None:
         for path, entry in self.world.disk.items():
             self.on_disk.setdefault(self.fold(entry.disk_name), set()).add(path)
-            for folder in _folders_above(entry.disk_name):
+            for folder in folders_above(entry.disk_name):
                 self.folders_on_disk.setdefault(self.fold(folder), set()).add(path)
 
 
@@ -570,7 +571,7 @@ def _matches(gone: list[BaseEntry], new: list[DiskEntry]) -> Iterator[tuple[Base
             yield bases[0], entries[0]
 
 
-def _folders_above(path: str) -> Iterator[str]:
+def folders_above(path: str) -> Iterator[str]:
     """Yield the folders above a path, the nearest first, without the root."""
     while path := path.rpartition("/")[0]:
         yield path

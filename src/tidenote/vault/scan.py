@@ -1,0 +1,354 @@
+"""What is on the disk: walk the folder, leave out what does not sync, hash the rest.
+
+One bad file never stops a scan: it is named with a reason, and the planner leaves it alone. What the findings mean
+is plan.py's matter.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Final
+
+from tidenote.client.journal import BaseEntry
+from tidenote.core.keys import key_of_path
+from tidenote.errors import FolderError, RefusedChange
+from tidenote.vault.bases import Bases
+from tidenote.vault.files import FileProblem, Files, Gone, Kind, Stat
+from tidenote.vault.ignore import IGNORE_FILE, IgnoreRules
+from tidenote.vault.plan import DiskEntry, folders_above
+
+RACY_NS: Final = 2_000_000_000
+"""A file that was modified this shortly before a scan is hashed whatever its stat says: clocks of disks are coarse."""
+
+MAX_IGNORE_BYTES: Final = 1 << 20
+"""A longer ignore file is not one."""
+
+_BATCH: Final = 32
+"""How many files a thread hashes at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A path that cannot sync, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Scan:
+    """What was found.
+
+    Attributes:
+        entries: by the path of their key.
+        skipped: what could not be looked at; what lies below is unknown too.
+        paths: what was looked at: the entries, the skipped, and what is known from the base but no longer there.
+        rules: what was ignored; a full scan reads the ignore files anew.
+        unsteady: whether files or folders went away meanwhile: a full scan may have missed where they went.
+    """
+
+    rules: IgnoreRules
+    entries: dict[str, DiskEntry] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    paths: set[str] = field(default_factory=set)
+    unsteady: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    path: str
+    disk_name: str
+    stat: Stat
+
+
+def scan_folder(
+    files: Files,
+    rules: IgnoreRules,
+    bases: Bases,
+    *,
+    quick: bool = False,
+    now_ns: Callable[[], int] = time.time_ns,
+    progress: Callable[[int], None] | None = None,
+) -> Scan:
+    """Look at everything.
+
+    Args:
+        files: the folder.
+        rules: flags as given; the ignore files are read anew.
+        bases: the remembered base: which names on disk stand for other paths, and what is known.
+        quick: trust that a file with the known size, modification time and inode has the known content.
+        now_ns: the wall clock, for telling racy files from settled ones.
+        progress: called with the number of files looked at so far.
+
+    Raises:
+        FolderError: the folder is gone, swapped or unreadable.
+    """
+    scan = Scan(rules.fresh())
+    scanner = _Scanner(files, bases, scan, now_ns() if quick else None, progress)
+    scanner.collect(scanner.walk(""))
+    scan.paths |= {base.path for base in bases}
+    files.check()
+    return scan
+
+
+def scan_paths(files: Files, rules: IgnoreRules, bases: Bases, disk_paths: Iterable[str]) -> Scan:
+    """Look at some paths, and at all that lies below those that are, or were, folders.
+
+    Args:
+        files: the folder.
+        rules: of the last full scan.
+        bases: the remembered base.
+        disk_paths: relative, as the disk or the watcher spells them, or as the base knows them.
+
+    Raises:
+        FolderError: the folder is gone, swapped or unreadable.
+    """
+    scan = Scan(rules)
+    scanner = _Scanner(files, bases, scan, None, None)
+    scanner.collect(scanner.pick(disk_paths))
+    files.check()
+    return scan
+
+
+class _Scanner:
+    def __init__(
+        self,
+        files: Files,
+        bases: Bases,
+        scan: Scan,
+        trusting_at_ns: int | None,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self.files = files
+        self.bases = bases
+        self.scan = scan
+        self.trusting_at_ns = trusting_at_ns
+        self.progress = progress
+        self.names: dict[str, str] = {}
+        """Path -> the disk name that stands for it."""
+        self.done = 0
+
+    # -- finding
+
+    def walk(self, folder: str) -> Iterator[_Found]:
+        """Yield the regular files in a folder and below that sync."""
+        try:
+            names = self.files.names(folder)
+        except Gone:
+            if not folder:
+                raise
+            # It went meanwhile, with all that was in it: perhaps to where we have looked already.
+            self.scan.unsteady = True
+            return
+        except FileProblem as problem:
+            if not folder:
+                raise FolderError(problem.message) from problem
+            self.skip(folder, f"the folder cannot be read: {problem.reason}")
+            return
+        if IGNORE_FILE in names:
+            self.read_rules(folder)
+        for name in names:
+            yield from self.look(f"{folder}/{name}" if folder else name)
+
+    def look(self, disk_name: str) -> Iterator[_Found]:
+        """Yield a file, or those below a folder; skip what cannot sync."""
+        path = self.checked(disk_name)
+        if path is None:
+            return
+        try:
+            known = self.files.stat(disk_name)
+        except FileProblem as problem:
+            self.skip(path, problem.reason)
+            return
+        if known is None or self.scan.rules.ignored(path, folder=known.kind is Kind.FOLDER):
+            return
+        if known.kind is Kind.FOLDER:
+            yield from self.walk(disk_name)
+        elif known.kind is Kind.FILE:
+            if self.is_first(path, disk_name):
+                yield _Found(path, disk_name, known)
+        else:
+            self.skip(path, f"it is a {known.kind.value}")
+
+    def checked(self, disk_name: str) -> str | None:
+        """Return the path that a name on disk stands for, None if it can be no key, which is noted."""
+        path = self.bases.path_of(disk_name)
+        try:
+            key_of_path(path)
+        except RefusedChange as refusal:
+            if not self.scan.rules.ignored(path):
+                self.skip(_printable(disk_name), f"the name cannot be a key: {refusal.message}")
+            return None
+        return path
+
+    def is_first(self, path: str, disk_name: str) -> bool:
+        """Say whether a file is the one that stands for its path: names may differ in their Unicode form only."""
+        other = self.names.setdefault(path, disk_name)
+        if other == disk_name:
+            return True
+        base = self.bases.file(path)
+        better = disk_name == base.disk_name if base and base.disk_name in (other, disk_name) else disk_name == path
+        if better:
+            self.names[path], disk_name = disk_name, other
+        self.skip(
+            disk_name if unicodedata.normalize("NFC", disk_name) != disk_name else f"{disk_name} (second)",
+            "another file has the same name in another Unicode form",
+        )
+        return better
+
+    def read_rules(self, folder: str) -> None:
+        path = f"{folder}/{IGNORE_FILE}" if folder else IGNORE_FILE
+        try:
+            known = self.files.stat(path)
+            if known and known.kind is Kind.FILE and known.size <= MAX_IGNORE_BYTES:
+                data, _ = self.files.read(path)
+                rules = data.decode("utf-8", "replace")
+                for line in self.scan.rules.load(unicodedata.normalize("NFC", folder), rules):
+                    self.skip(f"{path}: {line}", "this line is no pattern")
+        except FileProblem as problem:
+            self.skip(path, problem.reason)
+
+    def pick(self, disk_paths: Iterable[str]) -> Iterator[_Found]:
+        """Yield the files at some paths, or below; note which known ones are concerned."""
+        done: set[str] = set()
+        for asked in sorted(set(disk_paths)):
+            # One that the base knows is on disk under its own name.
+            base = self.bases.file(unicodedata.normalize("NFC", asked))
+            for name in dict.fromkeys((asked, base.disk_name if base else asked)):
+                self.scan.paths |= self.concerned(name)
+                if blocked := self.blocked(name):
+                    self.skip(*blocked)
+                    continue
+                spelled = self.spelled(name)
+                if spelled is not None and done.isdisjoint((spelled, *folders_above(spelled))):
+                    done.add(spelled)
+                    if not self.in_ignored(spelled):
+                        yield from self.look(spelled)
+
+    def in_ignored(self, spelled: str) -> bool:
+        above = unicodedata.normalize("NFC", spelled).rpartition("/")[0]
+        return bool(above) and self.scan.rules.ignored(above, folder=True)
+
+    def blocked(self, disk_name: str) -> tuple[str, str] | None:
+        """Return the link above a path, and what it is; None if there is none.
+
+        What lies behind it is not ours, and what lay there before is not deleted.
+        """
+        for folder in folders_above(disk_name):
+            try:
+                known = self.files.stat(folder)
+            except FileProblem:
+                continue
+            if known and known.kind in (Kind.LINK, Kind.SPECIAL):
+                return unicodedata.normalize("NFC", folder), f"it is a {known.kind.value}"
+        return None
+
+    def spelled(self, name: str) -> str | None:
+        try:
+            return self.files.spelled(name)
+        except FileProblem:
+            # A link above, or no right to look: `look` will say which.
+            return name
+
+    def concerned(self, disk_name: str) -> set[str]:
+        """Return the paths that a name on disk says something about: its own, and all known ones below."""
+        path = self.bases.path_of(disk_name)
+        below = set(self.bases.below(path)) if self.bases.is_folder(path) else set()
+        return {path, unicodedata.normalize("NFC", disk_name), *self.bases.named(disk_name), *below}
+
+    # -- hashing
+
+    def collect(self, found: Iterator[_Found]) -> None:
+        """Hash what is found, a few batches at a time, so that memory does not grow with the folder."""
+        workers = min(4, os.cpu_count() or 1)
+        first = _take(found, _BATCH)
+        rest = _take(found, _BATCH)
+        if not rest:
+            # A saved note is one file: no need for threads.
+            self.note(self.hash_batch(first))
+            return
+        with ThreadPoolExecutor(workers, "tidenote-scan") as pool:
+            waiting: deque[Future[list[DiskEntry | Skipped | str]]] = deque((pool.submit(self.hash_batch, first),))
+            while rest or waiting:
+                if rest:
+                    waiting.append(pool.submit(self.hash_batch, rest))
+                    rest = _take(found, _BATCH)
+                if not rest or len(waiting) > 2 * workers:
+                    self.note(waiting.popleft().result())
+
+    def hash_batch(self, found: Collection[_Found]) -> list[DiskEntry | Skipped | str]:
+        """Hash files; one that vanished meanwhile is its path only."""
+        results: list[DiskEntry | Skipped | str] = []
+        for each in found:
+            try:
+                known = self.trusted(each)
+                if known is None:
+                    digest = self.files.digest(each.disk_name)
+                    stat, content_hash = digest.stat, digest.content_hash
+                else:
+                    stat, content_hash = each.stat, known
+            except Gone:
+                results.append(each.path)
+            except FileProblem as problem:
+                results.append(Skipped(each.path, problem.reason))
+            else:
+                results.append(DiskEntry(each.path, each.disk_name, stat.size, stat.mtime_ns, stat.inode, content_hash))
+        return results
+
+    def trusted(self, found: _Found) -> str | None:
+        """Return the known hash of a file whose stat is the known one, in a quick scan."""
+        if self.trusting_at_ns is None:
+            return None
+        base = self.bases.file(found.path)
+        if base is None or not _same(base, found) or found.stat.mtime_ns > self.trusting_at_ns - RACY_NS:
+            return None
+        return base.content_hash
+
+    def note(self, results: list[DiskEntry | Skipped | str]) -> None:
+        for result in results:
+            if isinstance(result, DiskEntry):
+                # Of two names for one path, the better one may have come second.
+                if self.names.get(result.path, result.disk_name) == result.disk_name:
+                    self.scan.entries[result.path] = result
+                    self.scan.paths.add(result.path)
+            elif isinstance(result, Skipped):
+                self.skip(result.path, result.reason)
+            else:
+                self.scan.paths.add(result)
+                self.scan.unsteady = True
+        self.done += len(results)
+        if self.progress:
+            self.progress(self.done)
+
+    def skip(self, path: str, reason: str) -> None:
+        self.scan.skipped[path] = reason
+        self.scan.paths.add(path)
+
+
+def _same(base: BaseEntry, found: _Found) -> bool:
+    stat = found.stat
+    return (base.size, base.mtime_ns, base.inode, base.disk_name) == (
+        stat.size,
+        stat.mtime_ns,
+        stat.inode,
+        found.disk_name,
+    )
+
+
+def _take(found: Iterator[_Found], number: int) -> list[_Found]:
+    taken = []
+    for each in found:
+        taken.append(each)
+        if len(taken) == number:
+            break
+    return taken
+
+
+def _printable(name: str) -> str:
+    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -1,0 +1,565 @@
+"""The folder on disk: what is expected is checked, nothing leads outside, every step is atomic."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidenote.core.keys import key_of_path
+from tidenote.errors import FolderError, RefusedChange
+from tidenote.vault import files as module
+from tidenote.vault.bases import DiskTraits
+from tidenote.vault.files import BadName, FileProblem, Gone, Kind, RealFiles, Unexpected
+from tidenote.vault.ignore import TEMP_PREFIX
+from vault.folding import FoldingFiles
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+ONE, TWO = sha(b"one"), sha(b"two")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "notes"
+    (root / ".tidenote").mkdir(parents=True)
+    return root
+
+
+@pytest.fixture
+def files(root: Path) -> Iterator[RealFiles]:
+    opened = RealFiles(root)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def folding(root: Path) -> Iterator[FoldingFiles]:
+    opened = FoldingFiles(root)
+    yield opened
+    opened.close()
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not path.is_symlink() and ".tidenote" not in path.parts
+    }
+
+
+class TestRoot:
+    def test_a_missing_folder_is_a_folder_error(self, tmp_path: Path) -> None:
+        for path in (tmp_path / "nowhere", Path("/dev/null")):
+            with pytest.raises(FolderError):
+                RealFiles(path)
+        (tmp_path / "loose").symlink_to("nowhere")
+        with pytest.raises(FolderError):
+            RealFiles(tmp_path / "loose")
+
+    def test_a_folder_without_state_folder_is_one(self, tmp_path: Path) -> None:
+        with pytest.raises(FolderError):
+            RealFiles(tmp_path)
+
+    def test_a_link_to_the_folder_is_followed_once(self, root: Path, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(root)
+        files = RealFiles(tmp_path / "link")
+        files.write("a.md", b"one", None)
+        files.check()
+        files.close()
+        assert tree(root) == {"a.md": b"one"}
+
+    def test_a_swapped_folder_is_noticed(self, files: RealFiles, root: Path, tmp_path: Path) -> None:
+        files.check()
+        root.rename(tmp_path / "away")
+        with pytest.raises(FolderError):
+            files.check()
+        (root / ".tidenote").mkdir(parents=True)
+        with pytest.raises(FolderError, match="another folder"):
+            files.check()
+        (root / ".tidenote").rmdir()
+        root.rmdir()
+        (tmp_path / "away").rename(root)
+        files.check()
+
+    def test_so_is_a_missing_or_swapped_marker(self, files: RealFiles, root: Path) -> None:
+        (root / ".tidenote").rename(root / "elsewhere")
+        with pytest.raises(FolderError):
+            files.check()
+        (root / ".tidenote").mkdir()
+        with pytest.raises(FolderError, match="another folder"):
+            files.check()
+
+    def test_the_disk_says_how_it_tells_names_apart(self, files: RealFiles, folding: FoldingFiles) -> None:
+        assert files.traits == DiskTraits()
+        assert folding._probe()[0] == DiskTraits()
+        assert list((files.root / ".tidenote").iterdir()) == []
+
+    def test_traits_fold(self) -> None:
+        assert DiskTraits().fold("Cafe\u0301") == "Cafe\u0301"
+        assert DiskTraits(case_sensitive=False).fold("CAFÉ") == "café"
+        assert DiskTraits(form_sensitive=False).fold("Cafe\u0301") == "Café"
+
+
+class TestLooking:
+    def test_kinds(self, files: RealFiles, root: Path) -> None:
+        (root / "a.md").write_bytes(b"one")
+        (root / "d").mkdir()
+        (root / "link").symlink_to("a.md")
+        os.mkfifo(root / "pipe")
+        assert {name: known.kind for name in files.names("") if (known := files.stat(name))} == {
+            ".tidenote": Kind.FOLDER,
+            "a.md": Kind.FILE,
+            "d": Kind.FOLDER,
+            "link": Kind.LINK,
+            "pipe": Kind.SPECIAL,
+        }
+        assert files.stat("none") is None
+        assert files.stat("a.md/x") is None
+        assert files.stat("none/x") is None
+        assert files.spelled("a.md") == "a.md"
+        assert files.spelled("none") is None
+
+    def test_hashing_and_reading(self, files: RealFiles, root: Path) -> None:
+        data = random.Random(1).randbytes(3 * module.CHUNK_BYTES + 7)
+        (root / "big").write_bytes(data)
+        digest = files.digest("big")
+        assert digest.content_hash == sha(data)
+        assert digest.stat == files.stat("big")
+        assert files.read("big") == (data, digest)
+
+    @pytest.mark.parametrize("name", ["link", "pipe", "d"])
+    def test_only_regular_files_are_read(self, files: RealFiles, root: Path, name: str) -> None:
+        (root / "a.md").write_bytes(b"one")
+        (root / "d").mkdir()
+        (root / "link").symlink_to("a.md")
+        os.mkfifo(root / "pipe")
+        with pytest.raises(FileProblem):
+            files.digest(name)
+
+    def test_a_missing_file_is_gone(self, files: RealFiles) -> None:
+        with pytest.raises(Gone):
+            files.digest("none")
+
+    def test_a_file_that_changes_while_it_is_read_is_unexpected(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (root / "a.md").write_bytes(b"one")
+        real = os.read
+
+        def read(descriptor: int, number: int) -> bytes:
+            data = real(descriptor, number)
+            if not data:
+                with (root / "a.md").open("ab") as file:
+                    file.write(b"!")
+            return data
+
+        monkeypatch.setattr(os, "read", read)
+        with pytest.raises(Unexpected, match="changed while"):
+            files.digest("a.md")
+
+    def test_an_unreadable_file_is_a_problem_of_its_own(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (root / "a.md").write_bytes(b"one")
+        failing(monkeypatch, "open", errno.EACCES, "a.md")
+        with pytest.raises(FileProblem, match="Permission denied"):
+            files.digest("a.md")
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, function: str, number: int, name: str) -> None:
+    """Let a function of `os` fail for one name."""
+    real: Callable[..., object] = getattr(os, function)
+
+    def fake(*args: object, **more: object) -> object:
+        if name in args:
+            raise OSError(number, os.strerror(number), name)
+        return real(*args, **more)
+
+    monkeypatch.setattr(os, function, fake)
+
+
+class TestWriting:
+    def test_a_new_file_with_folders(self, files: RealFiles, root: Path) -> None:
+        spelled, known = files.write("a/b/c.md", b"one", None)
+        assert spelled == "a/b/c.md"
+        assert known == files.stat("a/b/c.md")
+        assert tree(root) == {"a/b/c.md": b"one"}
+
+    def test_a_new_file_gets_the_mode_that_others_get(self, files: RealFiles, root: Path, tmp_path: Path) -> None:
+        plain = tmp_path / "plain"
+        plain.write_bytes(b"")
+        files.write("a.md", b"one", None)
+        source = root / ".tidenote" / "download"
+        source.touch(mode=0o600)
+        files.write("b.md", source, None)
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in (plain, root / "a.md", root / "b.md")}
+        assert len(modes) == 1
+
+    def test_a_replaced_file_keeps_its_mode(self, files: RealFiles, root: Path) -> None:
+        (root / "a.md").write_bytes(b"one")
+        (root / "a.md").chmod(0o640)
+        files.write("a.md", b"two", ONE)
+        assert tree(root) == {"a.md": b"two"}
+        assert stat.S_IMODE((root / "a.md").stat().st_mode) == 0o640
+
+    def test_a_file_from_the_state_folder_is_moved_into_place(self, files: RealFiles, root: Path) -> None:
+        source = root / ".tidenote" / "download"
+        source.write_bytes(b"two")
+        (root / "a.md").write_bytes(b"one")
+        files.write("a.md", source, ONE)
+        assert tree(root) == {"a.md": b"two"}
+        assert not source.exists()
+
+    def test_so_it_is_from_another_disk(self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        source = root / ".tidenote" / "download"
+        source.write_bytes(b"two")
+        failing(monkeypatch, "rename", errno.EXDEV, source)  # type: ignore[arg-type]
+        files.write("a.md", source, None)
+        assert tree(root) == {"a.md": b"two"}
+        assert not source.exists()
+
+    @pytest.mark.parametrize("expected", [None, TWO])
+    def test_what_was_not_expected_stays(self, files: RealFiles, root: Path, expected: str | None) -> None:
+        (root / "a.md").write_bytes(b"one")
+        with pytest.raises(Unexpected):
+            files.write("a.md", b"new", expected)
+        assert tree(root) == {"a.md": b"one"}
+
+    def test_what_is_gone_is_not_replaced(self, files: RealFiles, root: Path) -> None:
+        with pytest.raises(Unexpected):
+            files.write("a.md", b"new", ONE)
+        assert tree(root) == {}
+
+    def test_an_edit_in_the_last_moment_is_put_back(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between the check and the rename an editor saves: of the same size, in the same tick of the clock."""
+        (root / "a.md").write_bytes(b"one")
+        known = (root / "a.md").stat()
+        real = RealFiles._fill
+
+        def fill(self: RealFiles, parent: int, source: bytes | Path) -> str:
+            (root / "a.md").write_bytes(b"1ne")
+            os.utime(root / "a.md", ns=(known.st_atime_ns, known.st_mtime_ns))
+            return real(self, parent, source)
+
+        monkeypatch.setattr(RealFiles, "_fill", fill)
+        with pytest.raises(Unexpected):
+            files.write("a.md", b"two", ONE)
+        assert tree(root) == {"a.md": b"1ne"}
+        monkeypatch.setattr(module, "_system_rename", None)
+        (root / "a.md").write_bytes(b"one")
+        with pytest.raises(Unexpected):
+            files.write("a.md", b"two", ONE)
+        assert tree(root) == {"a.md": b"1ne"}
+
+    def test_a_file_that_appears_in_the_last_moment_stays(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = RealFiles._fill
+
+        def fill(self: RealFiles, parent: int, source: bytes | Path) -> str:
+            (root / "a.md").write_bytes(b"mine")
+            return real(self, parent, source)
+
+        monkeypatch.setattr(RealFiles, "_fill", fill)
+        for _ in range(2):
+            with pytest.raises(Unexpected):
+                files.write("a.md", b"two", None)
+            assert tree(root) == {"a.md": b"mine"}
+            (root / "a.md").unlink()
+            monkeypatch.setattr(module, "_system_rename", None)
+
+    def test_a_folder_is_not_replaced_unless_it_is_empty(self, files: RealFiles, root: Path) -> None:
+        (root / "d").mkdir()
+        (root / "d" / "x.md").write_bytes(b"one")
+        with pytest.raises(Unexpected, match="folder"):
+            files.write("d", b"two", None)
+        (root / "d" / "x.md").unlink()
+        files.write("d", b"two", None)
+        assert tree(root) == {"d": b"two"}
+
+    def test_a_file_is_not_taken_for_a_folder(self, files: RealFiles, root: Path) -> None:
+        (root / "d").write_bytes(b"one")
+        with pytest.raises(FileProblem):
+            files.write("d/x.md", b"two", None)
+        assert tree(root) == {"d": b"one"}
+
+    def test_a_full_disk_leaves_the_old_file(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (root / "a.md").write_bytes(b"one")
+
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(FileProblem, match="No space"):
+            files.write("a.md", b"two", ONE)
+        assert tree(root) == {"a.md": b"one"}
+
+    def test_disks_without_atomic_flags_do_as_well(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_rename", lambda *_: False)
+        files.write("a.md", b"one", None)
+        files.write("a.md", b"two", ONE)
+        files.move("a.md", "b.md", TWO)
+        assert tree(root) == {"b.md": b"two"}
+        with pytest.raises(Unexpected):
+            files.write("b.md", b"x", None)
+
+        def no_links(*_: object, **__: object) -> None:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", no_links)
+        files.move("b.md", "c.md", TWO)
+        files.write("b.md", b"one", None)
+        with pytest.raises(Unexpected):
+            files.move("b.md", "c.md", ONE)
+        files.delete("c.md", TWO)
+        assert tree(root) == {"b.md": b"one"}
+
+    @pytest.mark.parametrize("name", ["x" * 256, "a/" + "é" * 128])
+    def test_a_name_that_the_disk_cannot_hold_says_so(self, files: RealFiles, root: Path, name: str) -> None:
+        with pytest.raises(FileProblem):
+            files.write(name, b"one", None)
+        assert tree(root) == {}
+
+    def test_a_refusal_of_the_disk_is_a_bad_name(self, files: RealFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "_check_containable", lambda _: None)
+        with pytest.raises(BadName):
+            files.write("x" * 256, b"one", None)
+        with pytest.raises(BadName):
+            files.stat("\ud800")
+
+    def test_killed_at_any_moment_the_file_is_old_or_new(self, root: Path, tmp_path: Path) -> None:
+        """`kill -9` before each system call of a write: no partial file, and the rest is tidied away (C4)."""
+        script = (
+            "import os, sys\n"
+            "from pathlib import Path\n"
+            "from tidenote.vault.files import RealFiles\n"
+            "files = RealFiles(Path(sys.argv[1]))\n"
+            "left = int(sys.argv[2])\n"
+            "def audit(event, args):\n"
+            "    global left\n"
+            "    if event.startswith('os.') or event in ('open', 'ctypes.call_function'):\n"
+            "        left -= 1\n"
+            "        if left == 0:\n"
+            "            os._exit(9)\n"
+            "sys.addaudithook(audit)\n"
+            f"files.write('a.md', b'two' * 1000, {sha(b'one' * 1000)!r})\n"
+        )
+        outcomes = set()
+        for step in range(1, 30):
+            (root / "a.md").write_bytes(b"one" * 1000)
+            done = subprocess.run([sys.executable, "-c", script, str(root), str(step)], check=False, timeout=60)
+            content = (root / "a.md").read_bytes()
+            assert content in (b"one" * 1000, b"two" * 1000)
+            outcomes.add(content[:3])
+            files = RealFiles(root)
+            files.clean()
+            files.close()
+            assert tree(root).keys() == {"a.md"}
+            if done.returncode == 0:
+                break
+        else:
+            raise AssertionError("it never came to its end")
+        assert outcomes == {b"one", b"two"}
+
+
+class TestDeleting:
+    def test_a_file_goes_with_the_folders_that_it_leaves_empty(self, files: RealFiles, root: Path) -> None:
+        files.write("a/b/c.md", b"one", None)
+        files.write("a/d.md", b"one", None)
+        files.delete("a/b/c.md", ONE)
+        assert [path.name for path in (root / "a").iterdir()] == ["d.md"]
+
+    def test_an_unexpected_one_stays(self, files: RealFiles, root: Path) -> None:
+        (root / "a.md").write_bytes(b"two")
+        with pytest.raises(Unexpected):
+            files.delete("a.md", ONE)
+        with pytest.raises(Gone):
+            files.delete("none.md", ONE)
+        assert tree(root) == {"a.md": b"two"}
+
+    def test_an_edit_in_the_last_moment_is_put_back(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (root / "a.md").write_bytes(b"one")
+        real = RealFiles._temporary
+
+        def temporary(self: RealFiles) -> str:
+            (root / "a.md").write_bytes(b"1ne")
+            return real(self)
+
+        monkeypatch.setattr(RealFiles, "_temporary", temporary)
+        with pytest.raises(Unexpected):
+            files.delete("a.md", ONE)
+        assert tree(root) == {"a.md": b"1ne"}
+
+
+class TestMoving:
+    def test_a_file_keeps_its_inode(self, files: RealFiles, root: Path) -> None:
+        files.write("a/b.md", b"one", None)
+        inode = (root / "a" / "b.md").stat().st_ino
+        spelled, known = files.move("a/b.md", "c/d.md", ONE)
+        assert (spelled, known.inode) == ("c/d.md", inode)
+        assert tree(root) == {"c/d.md": b"one"}
+        assert not (root / "a").exists()
+
+    def test_nothing_is_replaced(self, files: RealFiles, root: Path) -> None:
+        (root / "a.md").write_bytes(b"one")
+        (root / "b.md").write_bytes(b"two")
+        with pytest.raises(Unexpected):
+            files.move("a.md", "b.md", ONE)
+        with pytest.raises(Unexpected):
+            files.move("a.md", "c.md", TWO)
+        assert tree(root) == {"a.md": b"one", "b.md": b"two"}
+
+    def test_a_case_only_rename_on_a_disk_that_folds(self, folding: FoldingFiles, root: Path) -> None:
+        (root / "a.md").write_bytes(b"one")
+        spelled, _ = folding.move("a.md", "A.md", ONE)
+        assert spelled == "A.md"
+        assert tree(root) == {"A.md": b"one"}
+
+    def test_one_that_fails_is_undone(self, folding: FoldingFiles, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (root / "a.md").write_bytes(b"one")
+        real = module._rename_new
+
+        def rename(parent: int, name: str, target_parent: int, target: str) -> None:
+            if target == "A.md":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(parent, name, target_parent, target)
+
+        monkeypatch.setattr(module, "_rename_new", rename)
+        with pytest.raises(FileProblem):
+            folding.move("a.md", "A.md", ONE)
+        assert tree(root) == {"a.md": b"one"}
+
+
+class TestFolding:
+    def test_files_are_found_and_land_as_the_disk_spells_them(self, folding: FoldingFiles, root: Path) -> None:
+        (root / "Foo").mkdir()
+        assert folding.write("foo/Cafe\u0301.md", b"one", None)[0] == "Foo/Cafe\u0301.md"
+        assert folding.spelled("FOO/CAFÉ.md") == "Foo/Cafe\u0301.md"
+        assert folding.spelled("FOO/none.md") is None
+        assert folding.spelled("none/none.md") is None
+        with pytest.raises(Unexpected):
+            folding.write("foo/café.md", b"two", None)
+
+
+class TestContainment:
+    """Nothing leads outside of the folder (D15, D16, M1)."""
+
+    @pytest.fixture
+    def outside(self, tmp_path: Path) -> Path:
+        outside = tmp_path / "outside"
+        outside.mkdir()
+        (outside / "x.md").write_bytes(b"one")
+        return outside
+
+    def test_no_link_is_followed(self, files: RealFiles, root: Path, outside: Path) -> None:
+        (root / "link").symlink_to(outside)
+        (root / "x.md").symlink_to(outside / "x.md")
+        for attempt in (
+            lambda: files.write("link/new.md", b"two", None),
+            lambda: files.write("link/x.md", b"two", ONE),
+            lambda: files.write("x.md", b"two", ONE),
+            lambda: files.write("x.md", b"two", None),
+            lambda: files.delete("link/x.md", ONE),
+            lambda: files.delete("x.md", ONE),
+            lambda: files.move("link/x.md", "y.md", ONE),
+            lambda: files.digest("link/x.md"),
+            lambda: files.digest("x.md"),
+            lambda: files.names("link"),
+        ):
+            with pytest.raises(FileProblem):
+                attempt()
+        files.write("y.md", b"one", None)
+        with pytest.raises(FileProblem):
+            files.move("y.md", "link/y.md", ONE)
+        assert tree(outside) == {"x.md": b"one"}
+
+    def test_a_folder_swapped_for_a_link_between_check_and_rename_is_not_followed(
+        self, files: RealFiles, root: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (root / "d").mkdir()
+        (root / "d" / "x.md").write_bytes(b"one")
+        real = RealFiles._fill
+
+        def fill(self: RealFiles, parent: int, source: bytes | Path) -> str:
+            (root / "d").rename(root / "moved")
+            (root / "d").symlink_to(outside)
+            return real(self, parent, source)
+
+        monkeypatch.setattr(RealFiles, "_fill", fill)
+        with pytest.raises(FileProblem):
+            files.write("d/x.md", b"two", ONE)
+        assert tree(outside) == {"x.md": b"one"}
+        assert (root / "moved" / "x.md").read_bytes() in (b"one", b"two")
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "../x",
+            "/etc/x",
+            "a/../../x",
+            "a\\..\\x",
+            "",
+            ".",
+            "..",
+            "a//b",
+            "a/./b",
+            "c:x",
+            "a\0b",
+            "a\nb",
+            "~/..",
+            ".tidenote/x",
+        ],
+    )
+    def test_hostile_paths_are_refused_here_too(self, files: RealFiles, root: Path, path: str) -> None:
+        before = sorted(root.parent.rglob("*"))
+        with pytest.raises((FileProblem, ValueError)):
+            files.write(path, b"two", None)
+        assert sorted(root.parent.rglob("*")) == before
+
+    @given(st.lists(st.sampled_from(["..", ".", "", "a", "~", "C:", "%2e%2e", "\0", "\\", "é", " ", "a.md", ".git"])))
+    def test_whatever_is_a_valid_key_lies_inside(self, names: list[str]) -> None:
+        path = "/".join(names)
+        try:
+            key_of_path(path)
+        except RefusedChange:
+            return
+        root = "/srv/notes"
+        assert os.path.normpath(f"{root}/{path}") == f"{root}/{path}"
+
+
+class TestCleaning:
+    def test_temporary_files_of_a_killed_run_leave_the_folder_but_not_the_disk(
+        self, files: RealFiles, root: Path
+    ) -> None:
+        (root / "d").mkdir()
+        (root / "link").symlink_to("d")
+        (root / f"{TEMP_PREFIX}1").write_bytes(b"one")
+        (root / "d" / f"{TEMP_PREFIX}2").write_bytes(b"two")
+        (root / "d" / "x.md").write_bytes(b"x")
+        assert files.clean() == 2
+        assert tree(root) == {"d/x.md": b"x"}
+        kept = root / ".tidenote" / module.LEFTOVER
+        assert {path.read_bytes() for path in kept.iterdir()} == {b"one", b"two"}
+        assert files.clean() == 0
