@@ -125,5 +125,6 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     for script in MIGRATIONS[version:]:
         for statement in script.split(";"):
             database.execute(statement)
-    database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    if version < len(MIGRATIONS):
+        database.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     database.execute("COMMIT")
