@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tidenote.vault.bases import DiskTraits
-from tidenote.vault.files import RealFiles
+from tidenote.vault.files import RealFiles, Stat
 
 
 class FoldingFiles(RealFiles):
@@ -34,7 +34,7 @@ class FoldingFiles(RealFiles):
         # `_parent` has looked the target up, and so lost its new spelling.
         super()._respell(parent, name, target_parent, self.respelled)
 
-    def move(self, path: str, target: str, expected: str) -> tuple[str, object]:  # type: ignore[override]
+    def move(self, path: str, target: str, expected: str) -> tuple[str, Stat]:
         self.respelled = target.rpartition("/")[2]
         return super().move(path, target, expected)
 

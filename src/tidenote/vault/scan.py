@@ -33,14 +33,6 @@ _BATCH: Final = 32
 """How many files a thread hashes at a time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A path that cannot sync, and why."""
-
-    path: str
-    reason: str
-
-
 @dataclass(slots=True)
 class Scan:
     """What was found.
@@ -50,6 +42,7 @@ class Scan:
         skipped: what could not be looked at; what lies below is unknown too.
         paths: what was looked at: the entries, the skipped, and what is known from the base but no longer there.
         rules: what was ignored; a full scan reads the ignore files anew.
+        unsettled: path -> disk name of what is still being written; it is not in `paths`.
         unsteady: whether files or folders went away meanwhile: a full scan may have missed where they went.
     """
 
@@ -57,7 +50,23 @@ class Scan:
     entries: dict[str, DiskEntry] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     paths: set[str] = field(default_factory=set)
+    unsettled: dict[str, str] = field(default_factory=dict)
     unsteady: bool = False
+
+
+Settled = Callable[[str, Stat], bool]
+"""Says whether the file of a disk name has been left alone for long enough to be looked at."""
+
+
+def always(_: str, __: Stat) -> bool:
+    """Say that every file is settled."""
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Skipped:
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,7 @@ def scan_folder(
     bases: Bases,
     *,
     quick: bool = False,
+    settled: Settled = always,
     now_ns: Callable[[], int] = time.time_ns,
     progress: Callable[[int], None] | None = None,
 ) -> Scan:
@@ -83,6 +93,7 @@ def scan_folder(
         rules: flags as given; the ignore files are read anew.
         bases: the remembered base: which names on disk stand for other paths, and what is known.
         quick: trust that a file with the known size, modification time and inode has the known content.
+        settled: judges files that differ from what is known.
         now_ns: the wall clock, for telling racy files from settled ones.
         progress: called with the number of files looked at so far.
 
@@ -90,14 +101,17 @@ def scan_folder(
         FolderError: the folder is gone, swapped or unreadable.
     """
     scan = Scan(rules.fresh())
-    scanner = _Scanner(files, bases, scan, now_ns() if quick else None, progress)
+    scanner = _Scanner(files, bases, scan, settled, now_ns() if quick else None, progress)
     scanner.collect(scanner.walk(""))
     scan.paths |= {base.path for base in bases}
+    scan.paths -= scan.unsettled.keys()
     files.check()
     return scan
 
 
-def scan_paths(files: Files, rules: IgnoreRules, bases: Bases, disk_paths: Iterable[str]) -> Scan:
+def scan_paths(
+    files: Files, rules: IgnoreRules, bases: Bases, disk_paths: Iterable[str], *, settled: Settled = always
+) -> Scan:
     """Look at some paths, and at all that lies below those that are, or were, folders.
 
     Args:
@@ -105,13 +119,15 @@ def scan_paths(files: Files, rules: IgnoreRules, bases: Bases, disk_paths: Itera
         rules: of the last full scan.
         bases: the remembered base.
         disk_paths: relative, as the disk or the watcher spells them, or as the base knows them.
+        settled: judges files that differ from what is known.
 
     Raises:
         FolderError: the folder is gone, swapped or unreadable.
     """
     scan = Scan(rules)
-    scanner = _Scanner(files, bases, scan, None, None)
+    scanner = _Scanner(files, bases, scan, settled, None, None)
     scanner.collect(scanner.pick(disk_paths))
+    scan.paths -= scan.unsettled.keys()
     files.check()
     return scan
 
@@ -122,12 +138,14 @@ class _Scanner:
         files: Files,
         bases: Bases,
         scan: Scan,
+        settled: Settled,
         trusting_at_ns: int | None,
         progress: Callable[[int], None] | None,
     ) -> None:
         self.files = files
         self.bases = bases
         self.scan = scan
+        self.settled = settled
         self.trusting_at_ns = trusting_at_ns
         self.progress = progress
         self.names: dict[str, str] = {}
@@ -171,8 +189,14 @@ class _Scanner:
         if known.kind is Kind.FOLDER:
             yield from self.walk(disk_name)
         elif known.kind is Kind.FILE:
-            if self.is_first(path, disk_name):
-                yield _Found(path, disk_name, known)
+            found = _Found(path, disk_name, known)
+            if not self.is_first(path, disk_name):
+                return
+            base = self.bases.file(path)
+            if (base and _same(base, found)) or self.settled(disk_name, known):
+                yield found
+            else:
+                self.scan.unsettled[path] = disk_name
         else:
             self.skip(path, f"it is a {known.kind.value}")
 
@@ -274,7 +298,7 @@ class _Scanner:
             self.note(self.hash_batch(first))
             return
         with ThreadPoolExecutor(workers, "tidenote-scan") as pool:
-            waiting: deque[Future[list[DiskEntry | Skipped | str]]] = deque((pool.submit(self.hash_batch, first),))
+            waiting: deque[Future[list[DiskEntry | _Skipped | str]]] = deque((pool.submit(self.hash_batch, first),))
             while rest or waiting:
                 if rest:
                     waiting.append(pool.submit(self.hash_batch, rest))
@@ -282,9 +306,9 @@ class _Scanner:
                 if not rest or len(waiting) > 2 * workers:
                     self.note(waiting.popleft().result())
 
-    def hash_batch(self, found: Collection[_Found]) -> list[DiskEntry | Skipped | str]:
+    def hash_batch(self, found: Collection[_Found]) -> list[DiskEntry | _Skipped | str]:
         """Hash files; one that vanished meanwhile is its path only."""
-        results: list[DiskEntry | Skipped | str] = []
+        results: list[DiskEntry | _Skipped | str] = []
         for each in found:
             try:
                 known = self.trusted(each)
@@ -296,7 +320,7 @@ class _Scanner:
             except Gone:
                 results.append(each.path)
             except FileProblem as problem:
-                results.append(Skipped(each.path, problem.reason))
+                results.append(_Skipped(each.path, problem.reason))
             else:
                 results.append(DiskEntry(each.path, each.disk_name, stat.size, stat.mtime_ns, stat.inode, content_hash))
         return results
@@ -310,14 +334,14 @@ class _Scanner:
             return None
         return base.content_hash
 
-    def note(self, results: list[DiskEntry | Skipped | str]) -> None:
+    def note(self, results: list[DiskEntry | _Skipped | str]) -> None:
         for result in results:
             if isinstance(result, DiskEntry):
                 # Of two names for one path, the better one may have come second.
                 if self.names.get(result.path, result.disk_name) == result.disk_name:
                     self.scan.entries[result.path] = result
                     self.scan.paths.add(result.path)
-            elif isinstance(result, Skipped):
+            elif isinstance(result, _Skipped):
                 self.skip(result.path, result.reason)
             else:
                 self.scan.paths.add(result)

@@ -1,0 +1,347 @@
+"""What a scan finds, what it leaves out and why."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tidenote.client.journal import BaseEntry
+from tidenote.core.version import Dot
+from tidenote.errors import FolderError
+from tidenote.vault.bases import Bases
+from tidenote.vault.files import FileProblem, RealFiles, Stat
+from tidenote.vault.ignore import IgnoreRules
+from tidenote.vault.scan import Scan, scan_folder, scan_paths
+from vault.folding import FoldingFiles
+
+NFC, NFD = "caf\u00e9.md", "cafe\u0301.md"
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "notes"
+    (root / ".tidenote").mkdir(parents=True)
+    (root / ".tidenote" / "journal.db").write_bytes(b"private")
+    return root
+
+
+@pytest.fixture
+def files(root: Path) -> Iterator[RealFiles]:
+    opened = RealFiles(root)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def folding(root: Path) -> Iterator[FoldingFiles]:
+    opened = FoldingFiles(root)
+    yield opened
+    opened.close()
+
+
+def fill(root: Path, **contents: bytes) -> None:
+    for name, data in contents.items():
+        put(root, name, data)
+
+
+def put(root: Path, name: str, data: bytes) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def hashes(scan: Scan) -> dict[str, str]:
+    return {path: entry.content_hash for path, entry in scan.entries.items()}
+
+
+def known(files: RealFiles, *paths: str, **more: str) -> Bases:
+    """Return bases that know these files as they are."""
+    entries = []
+    for path in paths:
+        disk_name = more.get("disk_name", path)
+        digest = files.digest(disk_name)
+        stat = digest.stat
+        entries.append(
+            BaseEntry(path, Dot(1, "x"), digest.content_hash, stat.size, stat.mtime_ns, stat.inode, disk_name)
+        )
+    return Bases(entries, files.traits.fold)
+
+
+class TestFull:
+    def test_everything_is_found_and_hashed(self, files: RealFiles, root: Path) -> None:
+        contents = {f"d{number % 7}/e/{number}.md": f"text {number}".encode() for number in range(200)}
+        contents |= {"empty.md": b"", "image.png": b"\x89PNG\0", "항구/일지.md": "바람".encode()}
+        for name, data in contents.items():
+            put(root, name, data)
+        counts: list[int] = []
+        scan = scan_folder(files, IgnoreRules(), Bases(), progress=counts.append)
+        assert hashes(scan) == {name: sha(data) for name, data in contents.items()}
+        assert scan.skipped == {}
+        assert scan.paths == contents.keys()
+        assert counts == sorted(counts)
+        assert counts[-1] == len(contents)
+        entry = scan.entries["empty.md"]
+        found = files.stat("empty.md")
+        assert found == Stat(found.kind, entry.size, entry.mtime_ns, entry.inode) if found else False
+
+    def test_what_is_known_and_gone_is_among_the_paths(self, files: RealFiles, root: Path) -> None:
+        fill(root, **{"a.md": b"one", "b.md": b"two"})
+        bases = known(files, "a.md", "b.md")
+        (root / "a.md").unlink()
+        scan = scan_folder(files, IgnoreRules(), bases)
+        assert scan.entries.keys() == {"b.md"}
+        assert scan.paths == {"a.md", "b.md"}
+
+    def test_ignored_files_are_not_found(self, files: RealFiles, root: Path) -> None:
+        names = ["a.md", "x.log", "sub/keep.log", "sub/y.log", ".hidden/b.md", ".git/config", "c.md~", "build/z.md"]
+        for name in names:
+            put(root, name, b"x")
+        put(root, ".tidenoteignore", b"*.log\nbuild/\n!\n")
+        put(root, "sub/.tidenoteignore", b"!keep.log\n")
+        scan = scan_folder(files, IgnoreRules(), Bases())
+        assert scan.entries.keys() == {"a.md", "sub/keep.log"}
+        assert scan.skipped == {".tidenoteignore: !": "this line is no pattern"}
+        assert scan.rules.ignored("sub/other.log")
+        scan = scan_folder(files, IgnoreRules(hidden=True), Bases())
+        assert scan.entries.keys() == {
+            "a.md",
+            "sub/keep.log",
+            ".hidden/b.md",
+            ".tidenoteignore",
+            "sub/.tidenoteignore",
+        }
+
+    def test_an_ignore_file_that_cannot_be_read_is_told(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, ".tidenoteignore", b"*.log\n")
+
+        def read(_: RealFiles, path: str) -> None:
+            raise FileProblem(path, "Permission denied")
+
+        monkeypatch.setattr(RealFiles, "read", read)
+        assert scan_folder(files, IgnoreRules(), Bases()).skipped == {".tidenoteignore": "Permission denied"}
+
+    def test_what_is_no_regular_file_is_skipped_with_a_reason(self, files: RealFiles, root: Path) -> None:
+        put(root, "a.md", b"one")
+        (root / "link.md").symlink_to("a.md")
+        (root / "linked").symlink_to("/etc")
+        os.mkfifo(root / "pipe")
+        scan = scan_folder(files, IgnoreRules(), Bases())
+        assert scan.entries.keys() == {"a.md"}
+        assert scan.skipped == {
+            "link.md": "it is a symbolic link",
+            "linked": "it is a symbolic link",
+            "pipe": "it is a special file",
+        }
+
+    def test_names_that_can_be_no_key_are_skipped(self, files: RealFiles, root: Path) -> None:
+        put(root, "a.md", b"one")
+        for name in (b"bad \xff.md", b"back\\slash.md", b"new\nline.md"):
+            Path(os.fsdecode(os.fsencode(root) + b"/" + name)).write_bytes(b"x")
+        put(root, "bad\\folder/x.md", b"x")
+        put(root, "bad\\.tmp", b"x")
+        scan = scan_folder(files, IgnoreRules(), Bases())
+        assert scan.entries.keys() == {"a.md"}
+        assert scan.skipped.keys() == {"bad \\xff.md", "back\\slash.md", "new\nline.md", "bad\\folder"}
+
+    def test_unreadable_files_and_folders_are_skipped(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("a.md", "b.md", "d/c.md"):
+            put(root, name, b"one")
+        bases = known(files, "d/c.md")
+        real_open = os.open
+
+        def fake_open(path: str, *args: int, **more: int) -> int:
+            if path in ("b.md", "d"):
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return real_open(path, *args, **more)
+
+        monkeypatch.setattr(os, "open", fake_open)
+        scan = scan_folder(files, IgnoreRules(), bases)
+        assert scan.entries.keys() == {"a.md"}
+        assert scan.skipped == {"b.md": "Permission denied", "d": "the folder cannot be read: Permission denied"}
+        assert scan_paths(files, IgnoreRules(), bases, ["d/c.md"]).skipped == {"d/c.md": "Permission denied"}
+
+    def test_one_that_vanishes_meanwhile_is_a_missing_one(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("a.md", "b.md", "d/c.md"):
+            put(root, name, b"one")
+        real_stat = RealFiles.stat
+
+        def fake_stat(self: RealFiles, path: str) -> Stat | None:
+            found = real_stat(self, path)
+            if path == "b.md":
+                (root / "b.md").unlink()
+            if path == "d":
+                (root / "d").rename(root / ".gone")
+            return found
+
+        monkeypatch.setattr(RealFiles, "stat", fake_stat)
+        scan = scan_folder(files, IgnoreRules(), Bases())
+        assert scan.entries.keys() == {"a.md"}
+        assert scan.skipped == {}
+        assert scan.unsteady
+
+    def test_an_unreadable_or_swapped_root_is_a_folder_error(
+        self, files: RealFiles, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, "a.md", b"one")
+        root.rename(tmp_path / "away")
+        root.mkdir()
+        with pytest.raises(FolderError):
+            scan_folder(files, IgnoreRules(), Bases())
+
+        def names(_: RealFiles, folder: str) -> list[str]:
+            raise FileProblem(folder, "Input/output error")
+
+        monkeypatch.setattr(RealFiles, "names", names)
+        with pytest.raises(FolderError):
+            scan_folder(files, IgnoreRules(), Bases())
+
+
+class TestForms:
+    """One key for both Unicode forms (D11, L12)."""
+
+    def test_a_decomposed_name_has_the_composed_path(self, files: RealFiles, root: Path) -> None:
+        put(root, NFD, b"one")
+        scan = scan_folder(files, IgnoreRules(), Bases())
+        assert scan.entries[NFC].disk_name == NFD
+
+    def test_of_two_forms_the_composed_one_syncs_and_the_other_is_told(self, files: RealFiles, root: Path) -> None:
+        put(root, NFD, b"decomposed")
+        put(root, NFC, b"composed")
+        for scan in (
+            scan_folder(files, IgnoreRules(), Bases()),
+            scan_paths(files, IgnoreRules(), Bases(), [NFC, NFD]),
+        ):
+            assert hashes(scan) == {NFC: sha(b"composed")}
+            assert scan.skipped == {NFD: "another file has the same name in another Unicode form"}
+
+    def test_unless_the_other_one_is_known(self, files: RealFiles, root: Path) -> None:
+        put(root, NFD, b"decomposed")
+        bases = known(files, NFC, disk_name=NFD)
+        put(root, NFC, b"composed")
+        for scan in (
+            scan_folder(files, IgnoreRules(), bases),
+            scan_paths(files, IgnoreRules(), bases, [NFC]),
+        ):
+            assert hashes(scan) == {NFC: sha(b"decomposed")}
+            assert list(scan.skipped) == [f"{NFC} (second)"]
+        assert hashes(scan_paths(files, IgnoreRules(), bases, [NFD])) == {NFC: sha(b"decomposed")}
+
+
+class TestQuick:
+    def test_what_has_the_known_stat_is_trusted_unless_it_is_racy(self, files: RealFiles, root: Path) -> None:
+        put(root, "a.md", b"one")
+        bases = known(files, "a.md")
+        stat = (root / "a.md").stat()
+        (root / "a.md").write_bytes(b"1ne")
+        os.utime(root / "a.md", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        later, soon = stat.st_mtime_ns + 3 * 10**9, stat.st_mtime_ns + 10**9
+
+        def quick(now_ns: int) -> dict[str, str]:
+            return hashes(scan_folder(files, IgnoreRules(), bases, quick=True, now_ns=lambda: now_ns))
+
+        assert quick(later) == {"a.md": sha(b"one")}
+        assert quick(soon) == {"a.md": sha(b"1ne")}
+        assert hashes(scan_folder(files, IgnoreRules(), bases)) == {"a.md": sha(b"1ne")}
+
+    @pytest.mark.parametrize("change", ["size", "mtime", "inode"])
+    def test_what_differs_is_hashed(self, files: RealFiles, root: Path, change: str) -> None:
+        put(root, "a.md", b"one")
+        bases = known(files, "a.md")
+        stat = (root / "a.md").stat()
+        if change == "inode":
+            put(root, "b.md", b"new")
+            (root / "b.md").replace(root / "a.md")
+        else:
+            put(root, "a.md", b"longer" if change == "size" else b"new")
+        ns = stat.st_mtime_ns - (10**9 if change == "mtime" else 0)
+        os.utime(root / "a.md", ns=(ns, ns))
+        scan = scan_folder(files, IgnoreRules(), bases, quick=True, now_ns=lambda: stat.st_mtime_ns + 10**12)
+        assert hashes(scan) == {"a.md": sha((root / "a.md").read_bytes())}
+
+
+class TestPaths:
+    def test_only_what_was_asked_for_is_looked_at(self, files: RealFiles, root: Path) -> None:
+        for name in ("a.md", "b.md", "d/c.md", "d/e/f.md", "d2/g.md"):
+            put(root, name, name.encode())
+        scan = scan_paths(files, IgnoreRules(), Bases(), ["a.md", "d", "d/c.md", "none.md"])
+        assert scan.entries.keys() == {"a.md", "d/c.md", "d/e/f.md"}
+        assert scan.paths == {"a.md", "d", "d/c.md", "d/e/f.md", "none.md"}
+
+    def test_a_folder_that_is_gone_concerns_all_that_was_in_it(self, files: RealFiles, root: Path) -> None:
+        for name in ("d/c.md", "d/e/f.md", "d2/g.md"):
+            put(root, name, b"one")
+        bases = known(files, "d/c.md", "d/e/f.md", "d2/g.md")
+        (root / "d").rename(root / "new")
+        scan = scan_paths(files, IgnoreRules(), bases, ["d", "new"])
+        assert scan.entries.keys() == {"new/c.md", "new/e/f.md"}
+        assert scan.paths == {"d", "d/c.md", "d/e/f.md", "new", "new/c.md", "new/e/f.md"}
+
+    def test_a_file_under_another_name_is_found_by_both(self, files: RealFiles, root: Path) -> None:
+        put(root, "a (2).md", b"one")
+        bases = known(files, "a.md", disk_name="a (2).md")
+        for asked in ("a.md", "a (2).md"):
+            scan = scan_paths(files, IgnoreRules(), bases, [asked])
+            assert {path: entry.disk_name for path, entry in scan.entries.items()} == {"a.md": "a (2).md"}
+
+    def test_what_lies_behind_a_link_is_not_gone(self, files: RealFiles, root: Path) -> None:
+        put(root, "d/c.md", b"one")
+        bases = known(files, "d/c.md")
+        (root / "d").rename(root / "real")
+        (root / "d").symlink_to("real")
+        for asked in ("d", "d/c.md"):
+            scan = scan_paths(files, IgnoreRules(), bases, [asked])
+            assert scan.entries == {}
+            assert scan.skipped == {"d": "it is a symbolic link"}
+
+    def test_ignored_ones_are_not_found(self, files: RealFiles, root: Path) -> None:
+        for name in ("build/a.md", "x.log", "a.md~"):
+            put(root, name, b"x")
+        rules = IgnoreRules()
+        rules.load("", "build/\n*.log\n")
+        assert scan_paths(files, rules, Bases(), ["build/a.md", "build", "x.log", "a.md~"]).entries == {}
+
+    def test_a_case_only_rename_shows_under_its_new_name_only(self, folding: FoldingFiles, root: Path) -> None:
+        put(root, "a.md", b"one")
+        bases = known(folding, "a.md")
+        (root / "a.md").rename(root / "A.md")
+        for asked in (["a.md"], ["A.md"], ["a.md", "A.md"]):
+            scan = scan_paths(folding, IgnoreRules(), bases, asked)
+            assert scan.entries.keys() == {"A.md"}
+            assert scan.paths >= {"a.md", "A.md"}
+
+
+class TestSettling:
+    def test_what_is_being_written_is_left_for_later(self, files: RealFiles, root: Path) -> None:
+        for name in ("known.md", "edited.md", "new.md"):
+            put(root, name, b"one")
+        bases = known(files, "known.md", "edited.md")
+        put(root, "edited.md", b"longer")
+        asked: list[str] = []
+
+        def settled(disk_name: str, _: Stat) -> bool:
+            asked.append(disk_name)
+            return False
+
+        for scan in (
+            scan_folder(files, IgnoreRules(), bases, settled=settled),
+            scan_paths(files, IgnoreRules(), bases, ["known.md", "edited.md", "new.md"], settled=settled),
+        ):
+            assert scan.entries.keys() == {"known.md"}
+            assert scan.paths == {"known.md"}
+            assert scan.unsettled == {"edited.md": "edited.md", "new.md": "new.md"}
+        assert sorted(asked) == ["edited.md", "edited.md", "new.md", "new.md"]
