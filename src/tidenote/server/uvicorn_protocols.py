@@ -83,7 +83,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     max_unread_bytes = 16 * 2**20
     """How many bytes may wait for a peer that does not read but keeps sending pings."""
 
-    _last_resort: asyncio.TimerHandle | None = None
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        # It would log every header and message, tokens and notes with them, wherever somebody asks for debug output.
+        self.conn.debug = False
+        self._fragments = 0
+        self._last_resort: asyncio.TimerHandle | None = None
 
     def handle_text(self, event: Frame) -> None:
         """Start a message."""
