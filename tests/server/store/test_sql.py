@@ -325,6 +325,23 @@ def test_writers_in_several_threads_wait_for_each_other(store: SqlStore) -> None
     assert len(store.entries("main", [note(f"n{device}") for device in range(4)])) == 4
 
 
+def test_a_transaction_holds_the_write_lock_before_it_reads(store: SqlStore, data: Path) -> None:
+    """Else what it decided could rest on a log that somebody else has appended to meanwhile."""
+    refusals: list[str] = []
+
+    def somebody_else_writes(_: str) -> bool:
+        with closing(sqlite3.connect(data / DATABASE_FILE, timeout=0)) as database:
+            try:
+                database.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                refusals.append(str(error))
+        return True
+
+    with_blob = change("a", 1, blob=BlobRef("00" * 32, 1))
+    store.take_in("main", [[with_blob]], wall_ms=WALL_MS, has_blob=somebody_else_writes)
+    assert refusals == ["database is locked"]
+
+
 # -- speed, as a property of the statements
 
 
