@@ -38,6 +38,8 @@ class PlainClient:
         self.last_ack = last_ack
         self.acknowledges = True
         self.notes: dict[str, list[Message]] = {}
+        self.greeting: Message = {}
+        """The answer to the first push."""
         self.deliveries: list[Message] = []
         """Every change that ever came, in order."""
 
@@ -99,5 +101,5 @@ async def plain_client(
     url = f"{server.endpoint}?device_id={device_id}{query}"
     async with connect(url, max_size=2**26, **options) as socket:
         client = PlainClient(socket, device_id, last_ack)
-        await client.push()
+        client.greeting = await client.push()
         yield client
