@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -131,6 +133,32 @@ async def test_a_cancelled_upload_keeps_what_came(blobs: BlobStore) -> None:
     assert blobs.partial_size(SHA256) == 1000
     await blobs.write(SHA256, 1000, TOTAL, parts(BYTES[1000:]))
     assert blobs.has(SHA256)
+
+
+async def test_a_cancelled_upload_closes_its_file_only_after_the_write_under_way(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the bytes could end up in whatever file is opened next."""
+    writing, go_on = threading.Event(), threading.Event()
+    real_write = os.write
+
+    def slow_write(descriptor: int, data: bytes) -> int:
+        if len(data) >= CHUNK_BYTES:
+            writing.set()
+            go_on.wait()
+        return real_write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", slow_write)
+    upload = asyncio.create_task(blobs.write(SHA256, 0, TOTAL, parts(BYTES[:CHUNK_BYTES], BYTES[CHUNK_BYTES:])))
+    await asyncio.to_thread(writing.wait)
+    upload.cancel()
+    for _ in range(10):  # turns of the loop: all that the cancellation can do by itself
+        await asyncio.sleep(0)
+    assert not upload.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    assert blobs.partial_size(SHA256) == CHUNK_BYTES
 
 
 @pytest.mark.parametrize("offset", [0, 99, 101, TOTAL])

@@ -18,6 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DataError
 
 from server.store.changes import WALL_MS, change, note, pages, receipts, take, winner
 from tidenote.core.version import BlobRef, Change, Dot
@@ -220,6 +221,16 @@ def test_what_fails_halfway_is_not_there(store: SqlStore) -> None:
     take(store, change("b", 2), with_blob)
 
 
+def test_what_the_database_cannot_hold_does_not_count_as_a_failing_disk(store: SqlStore) -> None:
+    with store._writer.connect() as connection:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        driver.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000)
+    with pytest.raises(DataError):
+        take(store, change("a", 1), change("b", 2, "x" * 60_000))
+    assert receipts(take(store, change("a", 1))) == [2]
+
+
 # -- full and failing disks
 
 
@@ -276,8 +287,9 @@ def test_a_closed_store_says_so(data: Path) -> None:
     store = SqlStore.open(data)
     store.create_vault("main")
     store.close()
-    with pytest.raises(StorageError, match="closed"):
-        take(store, change("a", 1))
+    for operation in (lambda: take(store, change("a", 1)), lambda: store.vault("main"), lambda: pages(store)):
+        with pytest.raises(StorageError, match="closed"):
+            operation()
 
 
 # -- side by side

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError, ProgrammingError
 
 from tidenote.errors import StorageError
 
@@ -35,6 +35,9 @@ _FULL: Final = frozenset((sqlite3.SQLITE_FULL,))
 _DISK_FAILED: Final = frozenset(
     (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN)
 )
+
+BUGS: Final = (DataError, IntegrityError, NotSupportedError, ProgrammingError)
+"""What says nothing about the disk: some change was let in that the database cannot hold. No retry helps."""
 
 
 def open_engines(url: URL) -> tuple[Engine, Engine]:

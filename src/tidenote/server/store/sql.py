@@ -24,7 +24,7 @@ from tidenote.core.intake import Batch, server_author, take_in
 from tidenote.core.version import Change, Dot, Version
 from tidenote.errors import ConfigError, StorageError
 from tidenote.server.store.contract import MAX_BEHIND, VaultInfo, unknown_vault
-from tidenote.server.store.engine import disk_failed, is_full, open_engines, storage_error
+from tidenote.server.store.engine import BUGS, disk_failed, is_full, open_engines, storage_error
 from tidenote.server.store.migrate import migrate, needs_migration
 from tidenote.server.store.paging import Weight, fitting
 from tidenote.server.store.rows import COLUMNS, to_version
@@ -93,6 +93,7 @@ class SqlStore:
         self._new_token = new_token
         self._one_writer = Lock()
         self._refuse_writes: str | None = None
+        self._closed = False
         self._writer, self._reader = open_engines(url)
 
     @classmethod
@@ -223,7 +224,7 @@ class SqlStore:
     def close(self) -> None:
         """Release the database and the folder."""
         with self._one_writer:
-            self._refuse_writes = "the store is closed"
+            self._closed = True
             self._writer.dispose()
             self._reader.dispose()
             self._lock.release()
@@ -239,9 +240,13 @@ class SqlStore:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         """Run one consistent read."""
+        if self._closed:
+            raise StorageError("the store is closed", "storage_failed")
         try:
             with self._reader.begin() as connection:
                 yield connection
+        except BUGS:
+            raise
         except DBAPIError as error:
             raise storage_error(error) from error
 
@@ -249,11 +254,15 @@ class SqlStore:
     def _writing(self) -> Iterator[Connection]:
         """Run one transaction that writes; nobody else's runs meanwhile."""
         with self._one_writer:
+            if self._closed:
+                raise StorageError("the store is closed", "storage_failed")
             if self._refuse_writes:
                 raise StorageError(self._refuse_writes, "storage_failed")
             try:
                 with self._writer.begin() as connection:
                     yield connection
+            except BUGS:
+                raise
             except DBAPIError as error:
                 failure = storage_error(error)
                 if disk_failed(error):
