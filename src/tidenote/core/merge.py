@@ -1,0 +1,111 @@
+"""Three-way merge of a note's text: no word lost, none made up, and every replica gets the same.
+
+Pure and deterministic: work is counted, never timed. The rules have their numbers from docs/merge.md; those for one
+hunk are in hunks.py, for one line in words.py, for YAML front matter in frontmatter.py. Whether texts are merged at
+all is resolve.py's matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+from tidenote.core.diff import Hunk, Steps, diff, meet
+from tidenote.core.frontmatter import front_size, merge_front
+from tidenote.core.hunks import merge_hunk
+from tidenote.core.merged import Merged, Origin, Part, Piece, assemble
+
+LINE_STEPS: Final = 1_000_000
+"""What the line differences of one merge may cost."""
+
+HUNK_STEPS: Final = 1_000_000
+"""What the hunks of one merge may cost."""
+
+_BOM: Final = "\ufeff"
+
+T = TypeVar("T")
+
+
+def merge_text(base: str, first: str, second: str) -> Merged:
+    """Merge two texts that were made of one base without knowing each other.
+
+    Args:
+        base: the text that both sides started from.
+        first: the side with the smaller dot; where both insert in one place its text comes first.
+        second: the side with the greater dot; where only one value can stay it is this side's.
+    """
+    if first == second:
+        return _whole(first, "base" if first == base else "both")
+    if second == base:
+        return _whole(first, "first")
+    if first == base:
+        return _whole(second, "second")
+    texts = (base, first, second)
+    bom = choose(*(text.startswith(_BOM) for text in texts))
+    merged = _merge_plain(*map(_plain, texts))
+    text = merged.text.replace("\n", "\r\n") if _ends_in_crlf(*texts) else merged.text
+    return Merged(_BOM + text if bom else text, merged.spots, merged.parts)
+
+
+def choose(base: T, first: T, second: T) -> T:
+    """Return the value that a side changed; the first's if both did."""
+    return second if first == base else first
+
+
+def _whole(text: str, origin: Origin) -> Merged:
+    return Merged(text, parts=(Part(0, text.count("\n") + 1, origin),))
+
+
+def _ends_in_crlf(base: str, first: str, second: str) -> bool:
+    """Say whether the lines of the result end in CR LF; a text of one line has no say."""
+    style = _uses_crlf(base)
+    sides = [_uses_crlf(side) if "\n" in side else style for side in (first, second)]
+    return choose(style, *sides)
+
+
+def _uses_crlf(text: str) -> bool:
+    """Say whether most lines end in CR LF."""
+    return 2 * text.count("\r\n") > text.count("\n")
+
+
+def _plain(text: str) -> str:
+    """Take off the byte-order mark and, where they are the rule, the carriage returns."""
+    text = text.removeprefix(_BOM)
+    return text.replace("\r\n", "\n") if _uses_crlf(text) else text
+
+
+def _merge_plain(base: str, first: str, second: str) -> Merged:
+    texts = [text.split("\n") for text in (base, first, second)]
+    sizes = [front_size(lines) for lines in texts]
+    if any(sizes):
+        fronts = merge_front(*(lines[:size] for lines, size in zip(texts, sizes, strict=True)))
+        if fronts is not None:
+            return assemble([*fronts, *merge_lines(*(lines[size:] for lines, size in zip(texts, sizes, strict=True)))])
+    return assemble(merge_lines(*texts))
+
+
+def merge_lines(base: list[str], first: list[str], second: list[str]) -> list[Piece]:
+    """Merge texts by their lines. The last line is empty if a text ends in a line feed: an ordinary line, too."""
+    steps = Steps(LINE_STEPS)
+    hunk_steps = Steps(HUNK_STEPS)
+    pieces: list[Piece] = []
+    at = 0
+    for hunk in meet(diff(base, first, steps), diff(base, second, steps), touching=True):
+        pieces.append(Piece(base[at : hunk.base.start], "base"))
+        pieces += _merge_hunk(hunk, base, first, second, hunk_steps)
+        at = hunk.base.stop
+    return [*pieces, Piece(base[at:], "base")]
+
+
+def _merge_hunk(
+    hunk: Hunk, base: Sequence[str], first: Sequence[str], second: Sequence[str], steps: Steps
+) -> list[Piece]:
+    """Take a change that one side made, or both alike; else look into the hunk."""
+    old, mine, yours = list(base[hunk.base]), list(first[hunk.first]), list(second[hunk.second])
+    if not hunk.by_second:
+        return [Piece(mine, "first")]
+    if not hunk.by_first:
+        return [Piece(yours, "second")]
+    if mine == yours:
+        return [Piece(mine, "both")]
+    return merge_hunk(old, mine, yours, steps)
