@@ -215,6 +215,15 @@ def test_a_publication_without_its_entries_is_read() -> None:
     assert end.reads == [Read(0)]
 
 
+def test_publications_without_news_only_tell_how_far_the_log_is() -> None:
+    end = connected()
+    end.session.published(Publication(EPOCH, 0, 2, ()))
+    assert end.drain() == [ack(2)]
+    end.session.published(Publication(EPOCH, 2, 4, ()))
+    end.session.head_is(6)
+    assert end.next() == Read(4)
+
+
 def test_an_answer_never_shows_the_log_from_before_its_commit() -> None:
     """The publication of the commit itself is lost; one from before it is at hand."""
     end = connected()
