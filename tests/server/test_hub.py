@@ -294,6 +294,11 @@ async def test_a_fenced_vault_takes_nothing_in_and_is_still_read(hub: Hub) -> No
     assert len((await hub.changes_since(0)).entries) == 1
 
 
+async def test_a_generation_that_nobody_can_have_reached_is_not_believed(hub: Hub) -> None:
+    await hub.fence("999999999-00000000")
+    assert accepted(await hub.submit([change(1)])) == (change(1),)
+
+
 # ---------------------------------------------------------------------------------------------- the end
 
 

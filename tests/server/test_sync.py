@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from server.running import Message, PlainClient, plain_client, running_server
+from server.running import PATIENCE_S, Message, PlainClient, plain_client, running_server
+from tidenote.core.intake import Batch
 from tidenote.server.serve import Running
 from tidenote.server.store.memory import MemoryStore
+from tidenote.server.sync import MAX_WAITING_PUSHES
 
 pytestmark = pytest.mark.anyio
 
@@ -371,6 +375,37 @@ async def test_a_client_that_reads_no_answers_is_not_read_for_ever(tmp_path: Pat
         assert "rejected" not in await other.push(other.change("note:z.md", "x", 1))
 
 
+class HeldStore(MemoryStore):
+    """A store whose disk takes its time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def take_in(self, *arguments: Any, **named: Any) -> Batch:
+        assert self.goes_on.wait(PATIENCE_S)
+        return super().take_in(*arguments, **named)
+
+
+async def test_a_connection_has_a_bounded_number_of_pushes_under_way(tmp_path: Path) -> None:
+    store = HeldStore()
+    async with (
+        running_server(tmp_path, store=store) as server,
+        plain_client(server, "a") as a,
+        httpx.AsyncClient(base_url=server.http_url) as http,
+    ):
+        for number in range(100):
+            await a.send(a.change(NOTE, str(number), number + 1), id=number)
+        for _ in range(50):
+            # Every answer gives the server time to read more, if it would.
+            assert (await http.get("/health")).status_code == 200
+        connections: Any = server.service.connections
+        assert connections._newest["main", "a"]._session.waiting == MAX_WAITING_PUSHES
+        store.goes_on.set()
+        while (await a.receive()).get("id") != 99:
+            pass
+
+
 async def test_the_newest_connection_of_a_device_wins(server: Running) -> None:
     async with plain_client(server, "a") as old, plain_client(server, "a") as new:
         message = await old.receive()
@@ -447,6 +482,18 @@ async def test_a_client_of_a_later_generation_fences_the_server(server: Running)
             assert (await b.push(epoch="9-00000000"))["code"] == "resync_required"
         answer = await a.push(a.change(NOTE, "x", 1))
         assert [rejected["code"] for rejected in answer["rejected"]] == ["fenced"]
+
+
+async def test_a_reader_is_not_believed_about_generations(tmp_path: Path) -> None:
+    async with running_server(tmp_path, no_auth=False) as server:
+        assert server.service.tokens
+        headers = {"Authorization": f"Bearer {server.service.tokens.create('kiosk', role='reader')}"}
+        epoch = server.service.hub("main").epoch
+        for claim in ({"epoch": "9-00000000"}, {"epoch": epoch, "last_ack": 10**9}):
+            async with plain_client(server, "kiosk", additional_headers=headers) as kiosk:
+                assert (await kiosk.push(**claim))["code"] == "resync_required"
+        assert server.service.hub("main").epoch == epoch
+        assert server.service.hub("main").info.fenced_by is None
 
 
 # ---------------------------------------------------------------------------------------------- the end

@@ -26,7 +26,7 @@ from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus
 from tidenote.server.store.contract import Store, VaultInfo
 from tidenote.wire.messages import Rejected
-from tidenote.wire.session import Page, Publication, size_of
+from tidenote.wire.session import Page, Publication, generation_of, size_of
 
 logger = logging.getLogger("tidenote.server")
 
@@ -34,6 +34,9 @@ T = TypeVar("T")
 
 GENERATION_PAUSE_S: Final = 60.0
 """At most one new generation begins in this time: a client that lies about its cursor must not keep all others busy."""
+
+MAX_GENERATION_LEAD: Final = 1000
+"""A generation further ahead is a client's error: nobody restores or promotes that often."""
 
 BUG: Final = ("internal_error", "the server has a bug; its log tells more")
 """Code and message of what should not have happened."""
@@ -172,6 +175,9 @@ class Hub:
 
     async def fence(self, by_epoch: str) -> None:
         """Give way to a later generation of this vault that a client has synced with elsewhere."""
+        if generation_of(by_epoch) - generation_of(self.epoch) > MAX_GENERATION_LEAD:
+            logger.warning("vault %s: a client claims the generation %s, which nobody believes", self.name, by_epoch)
+            return
         await self._write(self._store.fence, self.name, by_epoch)
         self.info = replace(self.info, fenced_by=by_epoch)
         logger.error("vault %s gave way: a client has synced with the later generation %s", self.name, by_epoch)

@@ -26,6 +26,9 @@ logger = logging.getLogger("tidenote.server")
 BACKLOG: Final = 2048
 """How many connections may wait to be accepted."""
 
+KEEP_ALIVE_S: Final = 30
+"""How long a connection stays open between two requests: longer than devices that poll pause."""
+
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -80,7 +83,7 @@ async def serve(config: ServerConfig, on_start: Callable[[Running], object]) -> 
 
 def run(config: ServerConfig, on_start: Callable[[Running], object]) -> None:
     """Serve as `serve` does, on the fastest event loop there is; for a program that does nothing else."""
-    factory = uvicorn.Config(_no_app, loop="auto").get_loop_factory()
+    factory = uvicorn.Config(_no_app, loop="auto", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(config, on_start))
 
@@ -104,6 +107,8 @@ async def running(config: ServerConfig, *, store: Store | None = None) -> AsyncI
             try:
                 host, port = listener.getsockname()[:2]
                 logger.info("listening on %s port %d", host, port)
+                if not config.is_loopback and config.tls_cert is None:
+                    logger.warning("without TLS, notes and tokens can be read on their way: see --tls-cert")
                 yield Running(host, port, config.tls_cert is not None, service.new_token, service)
             finally:
                 await service.stop()
@@ -146,6 +151,9 @@ class _Uvicorn(uvicorn.Server):
         ready = asyncio.create_task(self._ready.wait())
         await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
+        if serving.done():
+            await serving
+            raise RuntimeError("the server ended before it began")
         return serving
 
 
@@ -165,6 +173,7 @@ def _uvicorn_config(config: ServerConfig, service: Service) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, config.shutdown_timeout_ms // 1000),
     )
     try:

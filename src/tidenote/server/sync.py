@@ -76,6 +76,7 @@ class Connection:
         self.name = (hub.name, device_id)
         self._hub = hub
         self._socket = socket
+        self._may_write = may_write
         self._config = config
         self._metrics = metrics
         self._wake = asyncio.Event()
@@ -215,7 +216,7 @@ class Connection:
             self._gone = True
 
     async def _close(self, failure: Fail) -> None:
-        message = await settle(self._hub, failure)
+        message = await settle(self._hub, failure, may_write=self._may_write)
         if message.code == "too_slow":
             # The error would only join what is not being read; the reason of the close frame has to do.
             _count(self._metrics, message)
@@ -308,7 +309,7 @@ async def answer(
     if isinstance(step, Send):
         message = step.message
     elif isinstance(step, Fail):
-        message = await settle(hub, step)
+        message = await settle(hub, step, may_write=may_write)
     else:
         message = ErrorMessage("bad_message", "this is not a sync_push")
     _count(metrics, message)
@@ -321,9 +322,17 @@ async def read_page(hub: Hub, session: ServerSession, step: Read) -> None:
     session.page(await hub.changes_since(step.after), again)
 
 
-async def settle(hub: Hub, failure: Fail) -> ErrorMessage:
-    """Do for the vault what a session's failure calls for; return what to tell the client."""
+async def settle(hub: Hub, failure: Fail, *, may_write: bool) -> ErrorMessage:
+    """Do for the vault what a session's failure calls for; return what to tell the client.
+
+    Args:
+        hub: of the vault.
+        failure: the session's.
+        may_write: whether the client may alter the vault, and so be believed about its generation.
+    """
     message = failure.message
+    if not may_write:
+        return message
     try:
         if failure.later_epoch:
             await hub.fence(failure.later_epoch)
