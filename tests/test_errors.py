@@ -19,7 +19,7 @@ def test_a_code_says_what_to_do_and_why(code: str) -> None:
     row = CODES[code]
     assert code.replace("_", "").isalpha()
     assert code == code.lower()
-    assert HTTPStatus(row.http_status).is_client_error or HTTPStatus(row.http_status).is_server_error
+    assert 400 <= HTTPStatus(row.http_status) < 600
     assert row.meaning
     assert not row.meaning.endswith(".")
 
