@@ -266,6 +266,7 @@ class RealFiles:
             known = self._expect(parent, name, path, expected)
             temporary = self._fill(parent, source)
             try:
+                landing = _stat_at(parent, temporary)
                 if known:
                     # What nobody but the file's owner could read stays so.
                     os.chmod(temporary, known[1], dir_fd=parent)
@@ -276,7 +277,7 @@ class RealFiles:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=parent)
             os.fsync(parent)
-        return self._landed(path)
+        return self._landed(path, landing)
 
     def delete(self, path: str, expected: str) -> None:
         """Remove a file that has the hash `expected`, and the folders that this leaves empty."""
@@ -300,7 +301,8 @@ class RealFiles:
             self._parent(target, make=True) as (target_parent, target_name),
             _problems(path),
         ):
-            self._expect(parent, name, path, expected)
+            known = self._expect(parent, name, path, expected)
+            assert known
             here, there = _stat_at(parent, name), _stat_at(target_parent, target_name)
             if here and there and here.inode == there.inode and self.traits.fold(path) == self.traits.fold(target):
                 self._respell(parent, name, target_parent, target_name)
@@ -309,7 +311,7 @@ class RealFiles:
             os.fsync(target_parent)
             os.fsync(parent)
         self._prune(path)
-        return self._landed(target)
+        return self._landed(target, known[0].stat)
 
     def clean(self) -> int:
         """Take temporary files of an earlier run out of the folder; return how many there were."""
@@ -402,12 +404,13 @@ class RealFiles:
             _rename_new(parent, temporary, parent, name)
             raise
 
-    def _landed(self, path: str) -> tuple[str, Stat]:
+    def _landed(self, path: str, landing: Stat | None) -> tuple[str, Stat]:
+        """Return where a file came to be, and its stat from before: what is there now may be someone's newer one."""
         spelled = self.spelled(path)
         known = self.stat(spelled) if spelled else None
-        if spelled is None or known is None:
+        if spelled is None or known is None or landing is None or known.inode != landing.inode:
             raise Unexpected(path, "it is gone again")
-        return spelled, known
+        return spelled, landing
 
     def _prune(self, path: str) -> None:
         """Remove the folders above a path that are empty now."""
