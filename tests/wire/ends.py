@@ -87,7 +87,7 @@ class ServerEnd:
         """Commit another device's changes, and publish them unless they are not to be heard."""
         batch = self.log.take_in(changes)
         if heard:
-            self.session.published(publication_of(batch))
+            self.session.published(publication_of(batch, self.session.epoch))
         return batch
 
     def drain(self) -> list[Json]:
@@ -115,7 +115,7 @@ class ServerEnd:
         """Commit a push, publish, then acknowledge: the order of the hub."""
         batch = self.log.take_in(step.changes)
         if batch.versions:
-            self.session.published(publication_of(batch))
+            self.session.published(publication_of(batch, self.session.epoch))
         self.session.committed(step.number, *outcome_of(batch), self.log.clock)
 
     def next(self) -> ServerStep | None:
