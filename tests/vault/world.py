@@ -34,7 +34,9 @@ async def eventually(condition: Callable[[], object], what: str) -> None:
     """Ask again and again until a condition holds."""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not _holds(condition):
+            while True:
+                if _holds(condition):
+                    return
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"not within {PATIENCE_S:g} s: {what}") from None
