@@ -159,19 +159,31 @@ async def test_a_duplicate_is_accepted_again_and_published_to_nobody(hub: Hub, n
 # ---------------------------------------------------------------------------------- commit, publish, acknowledge
 
 
-async def test_whoever_is_acknowledged_was_committed_and_published(
-    hub: Hub, store: TroubledStore, news: Subscription[Publication]
-) -> None:
-    seen: list[tuple[int, int]] = []
+class HeldBus(PubSub[Publication]):
+    """A bus on which a publication takes its time."""
 
-    def look(_: asyncio.Future[Committed]) -> None:
-        seen.append((store.vault("main").clock, len(news.drain()[0])))
+    def __init__(self) -> None:
+        super().__init__()
+        self.publishing = asyncio.Event()
+        self.goes_on = asyncio.Event()
 
-    outcome = hub.enqueue([change(1)])
-    outcome.add_done_callback(look)
-    await outcome
-    await asyncio.sleep(0)
-    assert seen == [(2, 1)]
+    async def publish(self, topic: str, message: Publication) -> None:
+        self.publishing.set()
+        await self.goes_on.wait()
+        await super().publish(topic, message)
+
+
+async def test_what_is_published_is_committed_and_what_is_acknowledged_is_published(store: TroubledStore) -> None:
+    bus = HeldBus()
+    async with a_hub(store, bus, ServerConfig(publish_timeout_ms=60_000)) as hub:
+        with bus.subscribe(hub.topic, lambda: None) as news:
+            outcome = hub.enqueue([change(1)])
+            await bus.publishing.wait()
+            assert store.vault("main").clock == 2
+            assert not outcome.done()
+            bus.goes_on.set()
+            await outcome
+            assert len(news.drain()[0]) == 1
 
 
 async def test_a_publication_tells_what_altered_and_where_it_continues(

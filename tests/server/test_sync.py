@@ -400,8 +400,9 @@ async def test_a_connection_has_a_bounded_number_of_pushes_under_way(tmp_path: P
             # Every answer gives the server time to read more, if it would.
             assert (await http.get("/health")).status_code == 200
         connections: Any = server.service.connections
-        assert connections._newest["main", "a"]._session.waiting == MAX_WAITING_PUSHES
+        waiting = connections._newest["main", "a"]._session.waiting
         store.goes_on.set()
+        assert waiting == MAX_WAITING_PUSHES
         while (await a.receive()).get("id") != 99:
             pass
 
