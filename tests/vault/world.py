@@ -15,6 +15,7 @@ from tidenote.server.serve import Running
 from tidenote.vault.daemon import FolderDaemon, FolderSettings, Report
 from tidenote.vault.files import RealFiles
 from tidenote.vault.folder import StateFolder
+from tidenote.vault.ignore import TEMP_PREFIX
 from tidenote.vault.plan import Plan
 
 PATIENCE_S = 30.0
@@ -22,12 +23,17 @@ PATIENCE_S = 30.0
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    """Return every file of a folder but the daemon's own."""
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and ".tidenote" not in path.relative_to(root).parts
-    }
+    """Return every file of a folder but the daemon's own; {} while one vanishes."""
+    try:
+        return {
+            path.relative_to(root).as_posix(): path.read_bytes()
+            for path in sorted(root.rglob("*"))
+            if path.is_file()
+            and ".tidenote" not in path.relative_to(root).parts
+            and not path.name.startswith(TEMP_PREFIX)
+        }
+    except FileNotFoundError:
+        return {}
 
 
 async def eventually(condition: Callable[[], object], what: str) -> None:
