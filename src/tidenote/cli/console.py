@@ -99,14 +99,19 @@ def log_to_stderr(level: str) -> None:
     logging.getLogger("tidenote").setLevel("DEBUG" if os.environ.get(DEBUG_VARIABLE) else level)
 
 
-def run(main: Coroutine[Any, Any, int | None]) -> None:
-    """Run a coroutine until it ends, or cancel it on Ctrl-C or SIGTERM; end with the status that it returns."""
-    status = asyncio.run(_until_signalled(main))
+def run(main: Coroutine[Any, Any, int | None], *, interrupted: int = INTERRUPTED) -> None:
+    """Run a coroutine until it ends, or cancel it on Ctrl-C or SIGTERM; end with the status that it returns.
+
+    Args:
+        main: what to run.
+        interrupted: the status after Ctrl-C; 0 for what only Ctrl-C ends.
+    """
+    status = asyncio.run(_until_signalled(main, interrupted))
     if status:
         raise typer.Exit(status)
 
 
-async def _until_signalled(main: Coroutine[Any, Any, int | None]) -> int | None:
+async def _until_signalled(main: Coroutine[Any, Any, int | None], interrupted: int) -> int | None:
     task = asyncio.ensure_future(main)
     stopped: list[signal.Signals] = []
 
@@ -123,7 +128,7 @@ async def _until_signalled(main: Coroutine[Any, Any, int | None]) -> int | None:
         if not stopped:
             raise
         # A daemon that was asked to stop has done what it should.
-        return INTERRUPTED if stopped[0] is signal.SIGINT else 0
+        return interrupted if stopped[0] is signal.SIGINT else 0
 
 
 def existing_folder(folder: Path) -> Path:

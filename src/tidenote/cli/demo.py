@@ -44,7 +44,7 @@ def demo(
             note = folder / DEVICES[0] / name
             note.parent.mkdir(parents=True, exist_ok=True)
             note.write_text(text, encoding="utf-8")
-    console.run(_run(folder, port or _free_port()))
+    console.run(_run(folder, port or _free_port()), interrupted=0)
 
 
 async def _run(folder: Path, port: int) -> None:

@@ -1,0 +1,133 @@
+"""`tidenote status`, `pause`, `resume`: a folder's daemon leaves files for us, and we leave files for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+import typer
+
+from tidenote.cli import console
+
+if TYPE_CHECKING:
+    from tidenote.vault.folder import FolderStatus, HeldPath
+
+EXIT_STATUS: Final = {"synced": 0, "pending": 3, "attention": 4, "paused": 4, "offline": 5, "stopped": 6}
+"""State -> the exit status of `tidenote status`; scripts rely on it."""
+
+MAX_LISTED: Final = 5
+"""How many paths are listed for people, for each reason; `--json` has them all."""
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The synced folder; by default the current one.")]
+
+
+def status(
+    folder: Folder = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, for scripts.")] = False,
+) -> None:
+    """Say how a folder stands. Exits with 0 in sync, 3 pending, 4 needs you, 5 offline, 6 no daemon runs."""
+    from tidenote.vault.folder import FolderStatus, daemon_runs, read_status
+
+    folder = linked_folder(folder)
+    found = read_status(folder) or FolderStatus("stopped")
+    if not daemon_runs(folder):
+        found.state = "stopped"
+    if as_json:
+        console.say(msgspec.json.encode(found).decode())
+    else:
+        for line in describe(folder, found, time.time()):
+            console.say(line)
+    raise typer.Exit(EXIT_STATUS.get(found.state, EXIT_STATUS["attention"]))
+
+
+def pause(folder: Folder = Path()) -> None:
+    """Let a folder's daemon rest: nothing is sent or written until `tidenote resume`."""
+    from tidenote.vault.folder import daemon_runs
+    from tidenote.vault.folder import pause as leave
+
+    folder = linked_folder(folder)
+    leave(folder)
+    when = "" if daemon_runs(folder) else "; no daemon runs, the next one will wait"
+    console.say(f"{folder} is paused{when}. `tidenote resume` lets it go on.")
+
+
+def resume(folder: Folder = Path()) -> None:
+    """Let a paused folder's daemon go on."""
+    from tidenote.vault.folder import daemon_runs
+    from tidenote.vault.folder import resume as remove
+
+    folder = linked_folder(folder)
+    remove(folder)
+    when = "" if daemon_runs(folder) else f", as soon as `tidenote sync {folder}` runs"
+    console.say(f"{folder} goes on{when}.")
+
+
+def linked_folder(folder: Path) -> Path:
+    """Return the absolute path of a folder that was synced before.
+
+    Raises:
+        typer.Exit: it was not, after saying so.
+    """
+    from tidenote.core.keys import STATE_FOLDER
+
+    folder = console.existing_folder(folder)
+    if not (folder / STATE_FOLDER).is_dir():
+        console.fail(f"{folder} is not synced; begin with `tidenote sync {folder} --endpoint URL`", console.USAGE)
+    return folder
+
+
+def describe(folder: Path, status: FolderStatus, now_s: float) -> Iterator[str]:
+    """Yield what a person wants to know, the most important first.
+
+    Args:
+        folder: whose status it is.
+        status: as the daemon left it.
+        now_s: seconds since 1970.
+    """
+    yield f"{folder}: {_headline(folder, status)}"
+    if status.device_id:
+        yield f"  {status.device_id} in vault {status.vault} on {status.endpoint}, {status.files} files"
+    if status.last_confirmed_at is not None:
+        yield f"  last confirmed by the server {_ago(now_s - status.last_confirmed_at / 1000)}"
+    if status.pending and status.state != "pending":
+        yield f"  {status.pending} changes wait to be sent"
+    if status.conflicts:
+        yield f"  {status.conflicts} notes have concurrent versions; all are kept, the latest is shown"
+    for title, paths in (("held", status.held), ("refused", status.refused), ("not synced", status.skipped)):
+        yield from _paths(title, paths)
+    if any(held.why in ("DELETIONS_OUT", "DELETIONS_IN") for held in status.held):
+        yield f"  `tidenote sync {folder} --confirm-deletes` carries the deletions out"
+
+
+def _headline(folder: Path, status: FolderStatus) -> str:
+    if status.state == "synced":
+        return "in sync"
+    if status.state == "pending":
+        return f"syncing, {status.pending} changes are not yet confirmed"
+    if status.state == "attention":
+        return "needs you"
+    if status.state == "paused":
+        return f"paused: {status.paused or 'by you'}"
+    if status.state == "offline":
+        return f"offline: {status.last_error or 'no connection'}"
+    return f"no daemon runs; start one with `tidenote sync {folder}`"
+
+
+def _paths(title: str, paths: list[HeldPath]) -> Iterator[str]:
+    """Yield one line a reason, with the first paths that it holds for."""
+    by_reason: dict[str, list[str]] = {}
+    for held in paths:
+        by_reason.setdefault(held.reason or held.why, []).append(held.path)
+    for reason, names in by_reason.items():
+        more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+        yield f"  {title}: {', '.join(names[:MAX_LISTED])}{more}: {reason}"
+
+
+def _ago(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{max(0, seconds):.0f} s ago"
