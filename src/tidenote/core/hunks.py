@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from tidenote.core.diff import Edit, Steps, diff, unique_in_both
+from tidenote.core.markdown import LOOK_AROUND, interleave, is_rule, mend_tables
 from tidenote.core.merged import Doubt, Piece
 from tidenote.core.words import MIN_SIMILARITY, contains, merge_line, missing_words, similarity, weights, words
 
@@ -21,7 +22,19 @@ _EQUAL: Final = 1.3
 _EQUAL_BLANK: Final = 0.15
 
 
-def merge_hunk(base: list[str], first: list[str], second: list[str], steps: Steps) -> list[Piece]:
+class Around(NamedTuple):
+    """What stands around a place, as far as that matters."""
+
+    before: Sequence[str] = ()
+    after: Sequence[str] = ()
+
+
+NOTHING_AROUND: Final = Around()
+
+
+def merge_hunk(
+    base: list[str], first: list[str], second: list[str], steps: Steps, around: Around = NOTHING_AROUND
+) -> list[Piece]:
     """Merge the lines of a hunk that both sides changed, each in its own way.
 
     Args:
@@ -29,8 +42,9 @@ def merge_hunk(base: list[str], first: list[str], second: list[str], steps: Step
         first: the first side's lines; may be empty.
         second: the second side's lines, not equal to the first's.
         steps: what may be spent; afterwards coarser rules apply, down to the union of lines.
+        around: base lines before and after the hunk.
     """
-    pieces = _walk(base, first, second, steps) if base else _both_inserted(first, second)
+    pieces = mend_tables(_walk(base, first, second, steps, around))
     result = [line for piece in pieces for line in piece.lines]
     if missing_words(base, (first, second), result):
         union = [line for piece in _both_inserted(first, second) for line in piece.lines]
@@ -41,13 +55,15 @@ def merge_hunk(base: list[str], first: list[str], second: list[str], steps: Step
 # Rule 5: both sides inserted
 
 
-def _both_inserted(first: Sequence[str], second: Sequence[str]) -> list[Piece]:
+def _both_inserted(first: Sequence[str], second: Sequence[str], around: Around = NOTHING_AROUND) -> list[Piece]:
     if first == second:
         return [Piece(first, "both")]
     if not second or (first and contains(first, second)):
         return [Piece(first, "first")]
     if not first or contains(second, first):
         return [Piece(second, "second")]
+    if items := interleave(first, second, *around):
+        return [Piece(items, "combined")]
     head = _common(first, second)
     tail = _common(first[head:][::-1], second[head:][::-1])
     first_end, second_end = len(first) - tail, len(second) - tail
@@ -88,7 +104,7 @@ def _tells(line: str) -> bool:
 # Rule 6: the base's lines, each with its version on either side
 
 
-def _walk(base: list[str], first: list[str], second: list[str], steps: Steps) -> list[Piece]:
+def _walk(base: list[str], first: list[str], second: list[str], steps: Steps, around: Around) -> list[Piece]:
     """Go through the base's lines; what a side put before, between and after them is an insertion."""
     in_first, in_second = pair_lines(base, first, steps), pair_lines(base, second, steps)
     first_gaps, second_gaps = _gaps(in_first, first), _gaps(in_second, second)
@@ -97,7 +113,8 @@ def _walk(base: list[str], first: list[str], second: list[str], steps: Steps) ->
     gone: list[str] = []  # what both deleted there
     for index, line in enumerate(base):
         mine, yours = _version(first, in_first[index]), _version(second, in_second[index])
-        between += _both_inserted(first_gaps[index], second_gaps[index])
+        if first_gaps[index] or second_gaps[index]:
+            between += _both_inserted(first_gaps[index], second_gaps[index], _neighbours(base, index, around))
         if mine is not None and yours is not None:
             pieces += [*_doubt_rewritten(gone, between), *_one_line(line, mine, yours, steps)]
             between, gone = [], []
@@ -105,13 +122,14 @@ def _walk(base: list[str], first: list[str], second: list[str], steps: Steps) ->
             gone.append(line)
         else:
             between += _half_deleted(line, mine, yours)
-    between += _both_inserted(first_gaps[-1], second_gaps[-1])
+    between += _both_inserted(first_gaps[-1], second_gaps[-1], _neighbours(base, len(base), around))
     return [*pieces, *_doubt_rewritten(gone, between)]
 
 
 def _doubt_rewritten(gone: list[str], pieces: list[Piece]) -> list[Piece]:
     """Doubt what stands in the place of lines that both sides deleted, if each put something else there."""
-    if not gone or not {"first", "second"} <= {piece.origin for piece in pieces if piece.lines}:
+    pieces = [piece for piece in pieces if piece.lines]
+    if not gone or not {"first", "second"} <= {piece.origin for piece in pieces}:
         return pieces
     doubted = []
     for piece in pieces:
@@ -120,6 +138,13 @@ def _doubt_rewritten(gone: list[str], pieces: list[Piece]) -> list[Piece]:
         doubted.append(replace(piece, doubt=piece.doubt or Doubt("both_changed", gone, first, second)))
         gone = []
     return doubted
+
+
+def _neighbours(base: list[str], index: int, around: Around) -> Around:
+    """Return what stands around the place before a base line of the hunk."""
+    before = [*around.before, *base[max(0, index - LOOK_AROUND) : index]]
+    after = [*base[index : index + LOOK_AROUND], *around.after]
+    return Around(before[-LOOK_AROUND:], after[:LOOK_AROUND])
 
 
 def _gaps(pairs: list[int | None], side: list[str]) -> list[list[str]]:
@@ -146,6 +171,8 @@ def _one_line(base: str, first: str, second: str, steps: Steps) -> list[Piece]:
     if second == base:
         return [Piece([first], "first")]
     line = merge_line(base, first, second, steps)
+    if line is None and is_rule(first) and is_rule(second):
+        return [Piece([second], "second")]
     if line is None:
         return [Piece([first, second], "combined", Doubt("both_changed", [base], [first], [second]))]
     return [Piece([line], "combined")]

@@ -12,7 +12,8 @@ from typing import Final, TypeVar
 
 from tidenote.core.diff import Hunk, Steps, diff, meet
 from tidenote.core.frontmatter import front_size, merge_front
-from tidenote.core.hunks import merge_hunk
+from tidenote.core.hunks import Around, merge_hunk
+from tidenote.core.markdown import LOOK_AROUND
 from tidenote.core.merged import Merged, Origin, Part, Piece, assemble
 
 LINE_STEPS: Final = 1_000_000
@@ -108,4 +109,8 @@ def _merge_hunk(
         return [Piece(yours, "second")]
     if mine == yours:
         return [Piece(mine, "both")]
-    return merge_hunk(old, mine, yours, steps)
+    around = Around(
+        base[max(0, hunk.base.start - LOOK_AROUND) : hunk.base.start],
+        base[hunk.base.stop : hunk.base.stop + LOOK_AROUND],
+    )
+    return merge_hunk(old, mine, yours, steps, around)

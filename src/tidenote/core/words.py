@@ -45,17 +45,17 @@ def tokens(line: str) -> list[str]:
 
 
 def weights(line: str) -> Counter[str]:
-    """Return how often a line has each token that is not white space: what `similarity` compares."""
-    return Counter(token for token in tokens(line) if not token.isspace())
+    """Return how often a line has each token: what `similarity` compares."""
+    return Counter(tokens(line))
 
 
 def similarity(one: Counter[str], other: Counter[str]) -> float:
-    """Return the Dice similarity of two lines' tokens, 0.0 to 1.0."""
-    sizes = one.total() + other.total()
-    if not sizes:
-        return 0.0
+    """Return the Dice similarity of two lines' tokens, 0.0 to 1.0; lines that share only spaces have none."""
     small, large = (one, other) if len(one) <= len(other) else (other, one)
-    return 2 * sum(min(count, large[token]) for token, count in small.items() if token in large) / sizes
+    shared = [token for token in small if token in large]
+    if all(token.isspace() for token in shared):
+        return 0.0
+    return 2 * sum(min(small[token], large[token]) for token in shared) / (one.total() + other.total())
 
 
 def contains(whole: Sequence[str], part: Sequence[str]) -> bool:
