@@ -26,7 +26,7 @@ from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import RefusedChange, TidenoteError
 from tidenote.vault import plan
 from tidenote.vault.bases import Bases
-from tidenote.vault.files import BadName, FileProblem, Files, Unexpected
+from tidenote.vault.files import BadName, FileProblem, Files, Kind, Unexpected
 from tidenote.vault.plan import Adopt, Delete, DiskEntry, Forget, Held, MoveLocal, Plan, Push, PushDelete, PushMove, Why
 
 logger = logging.getLogger("tidenote.vault")
@@ -191,7 +191,9 @@ class Applier:
         return None if "\0" in text else text
 
     def _check_gone(self, disk_name: str) -> None:
-        if self._files.spelled(disk_name) == disk_name:
+        known = self._files.stat(disk_name)
+        # A folder may have taken a file's name.
+        if known and known.kind is not Kind.FOLDER and self._files.spelled(disk_name) == disk_name:
             raise Unexpected(disk_name, "it is there again")
 
     def _commit(self, prepared: Sequence[_Prepared], outcome: Outcome) -> None:
