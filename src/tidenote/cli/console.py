@@ -89,14 +89,19 @@ def show_traceback(error: BaseException) -> None:
         traceback.print_exception(error)
 
 
-def log_to_stderr(level: str) -> None:
+def log_to_stderr(level: str, *, but: str | None = None) -> None:
     """Show the log of Tidenote's own parts from a level on, and of everyone from warnings on.
 
     Args:
         level: such as `INFO`; everything with `TIDENOTE_DEBUG`.
+        but: a logger that keeps quiet, because the command says the same in its own words.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level="WARNING", stream=sys.stderr)
-    logging.getLogger("tidenote").setLevel("DEBUG" if os.environ.get(DEBUG_VARIABLE) else level)
+    if os.environ.get(DEBUG_VARIABLE):
+        level, but = "DEBUG", None
+    logging.getLogger("tidenote").setLevel(level)
+    if but:
+        logging.getLogger(but).setLevel("CRITICAL")
 
 
 def run(main: Coroutine[Any, Any, int | None], *, interrupted: int = INTERRUPTED) -> None:

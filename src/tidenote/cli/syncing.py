@@ -24,7 +24,7 @@ from tidenote.client.journal import BrokenJournal, Journal
 from tidenote.config import ENVIRONMENT_PREFIX, SyncConfig, load_sync_config
 from tidenote.core.keys import STATE_FOLDER, key_of_path
 from tidenote.core.version import SERVER_PREFIX, BlobRef
-from tidenote.errors import ConfigError, TidenoteError
+from tidenote.errors import ConfigError, TidenoteError, UnreachableError
 from tidenote.vault.daemon import FolderDaemon, FolderReplaced, FolderSettings
 from tidenote.vault.folder import LINK_FILE, FolderStatus, StateFolder, confirm_deletes, daemon_runs, read_link
 
@@ -33,6 +33,9 @@ FLAGS_FILE: Final = "flags.json"
 
 NEEDS_YOU: Final = 4
 """The exit status of `--once` if something is held or was refused; the same as `tidenote status` has."""
+
+REACH_TIMEOUT_S: Final = 10.0
+"""How long `--once` and `--dry-run` wait for a server that does not answer at all."""
 
 RESTART_PAUSE_S: Final = 1.0
 """How long to wait before a folder that was replaced, or whose journal broke, is opened again."""
@@ -99,7 +102,7 @@ def run(
         confirm_deletes(folder)
         console.say(f"the daemon of {folder} carries out the deletions that it held")
         return
-    console.log_to_stderr("ERROR")
+    console.log_to_stderr("ERROR", but="tidenote.client")
     how = FolderSettings(flags.hidden, flags.only, flags.except_, confirm)
     if dry_run:
         _preview(folder, settings, how, preview.lines)
@@ -158,6 +161,7 @@ def _preview(folder: Path, settings: SyncConfig, how: FolderSettings, words: pre
     async def look() -> None:
         with Meter() as meter:
             async with _opened(folder, settings, how, meter) as daemon:
+                await _reach(daemon.client)
                 plan = await daemon.dry_run()
 
                 def is_taken(path: str) -> bool:
@@ -185,6 +189,7 @@ async def _once(folder: Path, settings: SyncConfig, flags: Flags, how: FolderSet
     with Meter() as meter:
         async with _opened(folder, settings, how, meter) as daemon:
             _remember(folder, flags)
+            await _reach(daemon.client)
             report = await daemon.once()
             parked = daemon.client.status().parked
     console.say(f"{report.operations} operations: {report.sent} sent, {report.received} received")
@@ -195,6 +200,21 @@ async def _once(folder: Path, settings: SyncConfig, flags: Flags, how: FolderSet
     for refused in parked:
         console.say(f"refused: {refused.key}: {refused.message}")
     return NEEDS_YOU if report.held or parked else 0
+
+
+async def _reach(client: SyncClient) -> None:
+    """Wait until the server has answered once: someone who waits for a result wants to know soon that none will come.
+
+    Raises:
+        UnreachableError: it has not within `REACH_TIMEOUT_S`.
+    """
+    try:
+        async with asyncio.timeout(REACH_TIMEOUT_S):
+            # A client that has stopped tells why when it is asked for anything.
+            while client.status().state not in ("online", "polling", "stopped"):
+                await client.news()
+    except TimeoutError:
+        raise UnreachableError(client.status().last_error or "the server does not answer") from None
 
 
 async def _keep(folder: Path, settings: SyncConfig, flags: Flags, how: FolderSettings) -> int:

@@ -1,0 +1,285 @@
+"""Joining a folder and keeping it the same, as a person or a script does it: real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.processes import World, environment, eventually, tidenote, tree_of, world
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def write(folder: Path, **notes: str) -> None:
+    for name, text in notes.items():
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def status_of(folder: Path) -> int:
+    return tidenote("status", folder, check=False).returncode
+
+
+def one_line(done: subprocess.CompletedProcess[str], status: int) -> str:
+    """Return the one line that a failed command left, and nothing else."""
+    assert done.returncode == status, (done.stdout, done.stderr)
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("tidenote: ")
+    return done.stderr
+
+
+def on_terminal(answer: str, *args: str | Path) -> tuple[int, str]:
+    """Run a command on a terminal of its own, answer its question, and return its status and what it printed."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "tidenote", *map(str, args)]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="dumb"), start_new_session=True
+    )
+    os.close(theirs)
+    printed = b""
+    asked = False
+    deadline = time.monotonic() + 60
+    try:
+        while time.monotonic() < deadline and select.select([ours], [], [], 60)[0]:
+            try:
+                chunk = os.read(ours, 65536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not chunk:
+                break
+            printed += chunk
+            if not asked and b"Join?" in printed:
+                asked = True
+                os.write(ours, answer.encode())
+        return process.wait(timeout=60), printed.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+# -- joining
+
+
+def test_without_a_terminal_a_folder_with_files_is_not_joined_unasked(here: World) -> None:
+    here.serve()
+    notes = here.folder("notes")
+    write(notes, a="mine")
+    line = one_line(tidenote("sync", notes, "--endpoint", here.endpoint, "--once", check=False), 2)
+    assert "--yes" in line
+    assert "--dry-run" in line
+    assert not (notes / ".tidenote").exists()
+
+
+def test_an_empty_folder_is_joined_unasked(here: World) -> None:
+    here.serve()
+    assert "0 operations" in tidenote("sync", here.folder("notes"), "--endpoint", here.endpoint, "--once").stdout
+
+
+def test_a_person_sees_the_plan_and_is_asked(here: World) -> None:
+    here.serve()
+    other, notes = here.folder("other"), here.folder("notes")
+    write(other, both="same", clash="theirs", theirs="x")
+    here.once("other")
+    write(notes, both="same", clash="mine", mine="y")
+    join = ("sync", notes, "--endpoint", here.endpoint, "--device-id", "notes", "--once")
+    before = tree_of(notes)
+
+    status, printed = on_terminal("n\n", *join)
+    assert status == 1
+    for part in (
+        f"{notes} joins vault main on {here.endpoint} as notes",
+        "1 go to the vault: mine.md",
+        "1 come from the vault: theirs.md",
+        "1 are the same on both sides: both.md",
+        "1 differ; both versions are kept, and you choose later: clash.md",
+        "nothing was done",
+    ):
+        assert part in printed, printed
+    assert tree_of(notes) == before
+    assert not (notes / ".tidenote").exists()
+
+    status, printed = on_terminal("y\n", *join)
+    assert status == 0, printed
+    assert "Join?" in printed
+    assert tree_of(notes).keys() == {"both.md", "clash.md", "mine.md", "theirs.md"}
+    status, printed = on_terminal("", "sync", notes, "--once")
+    assert status == 0
+    assert "Join?" not in printed
+
+
+def test_a_dry_run_changes_nothing_anywhere(here: World) -> None:
+    here.serve()
+    other, notes = here.folder("other"), here.folder("notes")
+    write(other, a="from other")
+    here.once("other")
+    write(notes, b="from notes")
+    told = tidenote(*here.link("notes"), "--dry-run").stdout
+    assert "write  a.md" in told
+    assert "send  b.md" in told
+    assert tree_of(notes) == {"b.md": b"from notes"}
+    assert not (notes / ".tidenote").exists()
+    assert "0 operations" in here.once("other")
+    here.once("notes")
+    assert tidenote("sync", notes, "--dry-run").stdout.strip() == "nothing is to be done"
+    (notes / "a.md").unlink()
+    assert "delete  a.md in the vault" in tidenote("sync", notes, "--dry-run").stdout
+    (notes / "a.md").write_bytes(b"from other")
+    (notes / "b.md").rename(notes / "c.md")
+    assert "move  b.md -> c.md in the vault" in tidenote("sync", notes, "--dry-run").stdout
+
+
+# -- what is remembered
+
+
+def test_the_folder_remembers_link_and_flags(here: World) -> None:
+    here.serve()
+    notes, other = here.folder("notes"), here.folder("other")
+    write(notes, a="text")
+    (notes / "big.pdf").write_bytes(b"%PDF")
+    (notes / ".obsidian").mkdir()
+    (notes / ".obsidian" / "app.json").write_text("{}")
+    here.once("notes", "--except", "*.pdf", "--hidden")
+    here.once("other", "--hidden")
+    assert tree_of(other).keys() == {"a.md", ".obsidian/app.json"}
+    write(notes, b="more")
+    assert "1 operations: 1 sent" in tidenote("sync", notes, "--once").stdout
+    assert "1 operations: 1 sent" in tidenote("sync", notes, "--once", "--except", "").stdout
+    # A flag that is taken back ignores what it let in; it deletes nothing.
+    assert "0 operations" in tidenote("sync", notes, "--once", "--no-hidden").stdout
+    here.once("other")
+    assert tree_of(other).keys() == {"a.md", "b.md", "big.pdf", ".obsidian/app.json"}
+
+
+def test_a_device_without_a_name_gets_one_and_keeps_it(here: World) -> None:
+    here.serve()
+    notes = here.folder("notes")
+    write(notes, a="text")
+    for _ in range(2):
+        tidenote("sync", notes, "--endpoint", here.endpoint, "--once", "--yes")
+    names = {json.loads((notes / ".tidenote" / "status.json").read_text())["device_id"]}
+    tidenote("sync", notes, "--once")
+    names.add(json.loads((notes / ".tidenote" / "status.json").read_text())["device_id"])
+    assert len(names) == 1
+
+
+def test_a_linked_folder_is_not_taken_to_another_vault_or_device(here: World) -> None:
+    here.serve()
+    here.once("notes")
+    for flags in (("--vault", "other"), ("--device-id", "someone")):
+        line = one_line(tidenote("sync", here.folder("notes"), "--once", *flags, check=False), 2)
+        assert "this journal belongs to" in line
+
+
+# -- what goes wrong
+
+
+def test_a_server_that_does_not_answer_is_one_line(here: World) -> None:
+    line = one_line(tidenote(*here.link("notes"), "--once", check=False), 1)
+    assert "check that the server runs" in line
+
+
+def test_a_folder_or_flag_that_is_wrong_is_one_line(here: World) -> None:
+    assert "make it with mkdir" in one_line(tidenote("sync", here.root / "missing", check=False), 2)
+    notes = here.folder("notes")
+    assert "ws://" in one_line(tidenote("sync", notes, "--endpoint", "http://x", check=False), 2)
+    assert "device_id" in one_line(tidenote("sync", notes, "--device-id", "server1", check=False), 2)
+
+
+@pytest.mark.parametrize("poll", [False, True])
+def test_tokens(here: World, poll: bool) -> None:
+    server = here.start("server", "serve", "--data", here.data, "--port", str(here.port))
+    eventually(lambda: "A device joins with" in server.output, "the announcement")
+    token = tidenote("token", "notes", "--data", here.data).stdout.strip()
+    notes = here.folder("notes")
+    write(notes, a="text")
+    join: list[str | Path] = ["sync", notes, "--endpoint", here.endpoint, "--device-id", "notes", "--yes"]
+    if poll:
+        join.append("--poll")
+    wrongs: list[list[str]] = [[], ["--token", "wrong"]]
+    for wrong in wrongs:
+        assert "--token" in one_line(tidenote(*join, *wrong, "--once", check=False), 1)
+    daemon = here.start("daemon", *join)
+    eventually(lambda: not daemon.running, "a daemon that nobody lets in ends")
+    assert "--token" in daemon.output
+    assert daemon.process.returncode == 1
+    assert "1 operations: 1 sent" in tidenote(*join, "--token", token, "--once").stdout
+    assert "0 operations" in tidenote("sync", notes, "--once").stdout
+
+
+# -- a running daemon
+
+
+def test_status_of_a_daemon_in_all_its_states(here: World) -> None:
+    server = here.serve()
+    notes = here.folder("notes")
+    write(notes, a="text")
+    daemon = here.sync("notes")
+    eventually(lambda: f"in sync: {notes}, 1 files" in daemon.output, "the announcement")
+    eventually(lambda: status_of(notes) == 0, "in sync")
+    told = json.loads(tidenote("status", notes, "--json").stdout)
+    assert told["state"] == "synced"
+    assert told["cursor"] > 0
+    assert told["last_confirmed_at"] > 0
+    assert told["held"] == []
+
+    second = tidenote("sync", notes, "--once", check=False)
+    assert "another tidenote is syncing" in one_line(second, 1)
+
+    tidenote("pause", notes)
+    eventually(lambda: "paused: you paused it" in tidenote("status", notes, check=False).stdout, "paused")
+    assert status_of(notes) == 4
+    write(notes, b="while paused")
+    tidenote("resume", notes)
+    eventually(lambda: status_of(notes) == 0, "in sync again")
+    assert json.loads(tidenote("status", notes, "--json").stdout)["files"] == 2
+
+    server.kill()
+    eventually(lambda: status_of(notes) == 5, "offline")
+    assert "offline:" in daemon.output
+    here.serve()
+    eventually(lambda: status_of(notes) == 0, "in sync once more")
+    assert daemon.stop() == 0
+    assert status_of(notes) == 6
+    assert "Traceback" not in daemon.output
+
+
+def test_many_deletions_are_held_until_they_are_confirmed(here: World) -> None:
+    here.serve()
+    notes, other = here.folder("notes"), here.folder("other")
+    write(notes, **{f"n{number}": f"text {number}" for number in range(30)})
+    daemon = here.sync("notes")
+    here.once("other")
+    eventually(lambda: status_of(notes) == 0, "in sync")
+    for number in range(20):
+        (notes / f"n{number}.md").unlink()
+    eventually(lambda: status_of(notes) == 4, "held")
+    told = tidenote("status", notes, check=False).stdout
+    assert "confirm that they shall be deleted everywhere" in told
+    assert "--confirm-deletes" in told
+    eventually(lambda: "needs you: 20 held" in daemon.output, "the announcement")
+    here.once("other")
+    assert len(tree_of(other)) == 30
+    assert "carries out the deletions" in tidenote("sync", notes, "--confirm-deletes").stdout
+    eventually(lambda: status_of(notes) == 0, "carried out")
+    # They arrive as many on the other side, too, where someone else sits.
+    held = tidenote("sync", other, "--once", check=False)
+    assert held.returncode == 4
+    assert "held: n0.md" in held.stdout
+    assert len(tree_of(other)) == 30
+    assert "20 operations" in tidenote("sync", other, "--once", "--confirm-deletes").stdout
+    assert len(tree_of(other)) == 10
