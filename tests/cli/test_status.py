@@ -24,6 +24,7 @@ def told(**fields: object) -> str:
     [
         ({"state": "synced"}, "/home/ada/Notes: in sync"),
         ({"state": "pending", "pending": 3}, "3 changes are not yet confirmed"),
+        ({"state": "pending"}, "/home/ada/Notes: syncing"),
         ({"state": "attention"}, "needs you"),
         ({"state": "paused"}, "paused: by you"),
         ({"state": "paused", "paused": "the folder is missing"}, "paused: the folder is missing"),

@@ -106,7 +106,7 @@ def _headline(folder: Path, status: FolderStatus) -> str:
     if status.state == "synced":
         return "in sync"
     if status.state == "pending":
-        return f"syncing, {status.pending} changes are not yet confirmed"
+        return f"syncing, {status.pending} changes are not yet confirmed" if status.pending else "syncing"
     if status.state == "attention":
         return "needs you"
     if status.state == "paused":

@@ -1,0 +1,53 @@
+"""The demo comes up, does the main job, and leaves nothing running."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from e2e.processes import World, eventually, free_port, tidenote, world
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def test_two_folders_are_kept_the_same_and_ctrl_c_ends_everything(here: World) -> None:
+    folder = here.root / "demo"
+    demo = here.start("demo", "demo", "--dir", folder, "--port", str(here.port))
+    eventually(lambda: "Ctrl-C ends the demo" in demo.output, "the hints")
+    laptop, phone = folder / "laptop", folder / "phone"
+    assert (phone / "Ideas" / "boat.md").read_bytes() == (laptop / "Ideas" / "boat.md").read_bytes()
+    (phone / "Welcome.md").write_text("written on the phone", encoding="utf-8")
+    eventually(lambda: (laptop / "Welcome.md").read_text() == "written on the phone", "it arrives")
+    assert str(laptop) in demo.output
+    eventually(lambda: tidenote("status", laptop, check=False).returncode == 0, "in sync")
+    demo.process.send_signal(signal.SIGINT)
+    assert demo.process.wait(timeout=60) == 0
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"{here.url}/health")
+    assert tidenote("status", laptop, check=False).returncode == 6
+    assert "Traceback" not in demo.output
+
+    # A second time it goes on with what is there.
+    again = here.start("again", "demo", "--dir", folder, "--port", str(free_port()))
+    eventually(lambda: "Ctrl-C ends the demo" in again.output, "the hints")
+    assert (laptop / "Welcome.md").read_text() == "written on the phone"
+    assert again.stop() == 0
+
+
+def test_a_part_that_cannot_start_ends_the_demo_with_a_reason(here: World) -> None:
+    here.serve()
+    done = tidenote("demo", "--dir", here.root / "demo", "--port", str(here.port), check=False)
+    assert done.returncode == 1
+    assert re.search(rf"server \| tidenote: port {here.port} .*--port", done.stdout)
+    assert "the server did not start" in done.stderr
