@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from core.changes import at, attach, delete, dots, write
-from tidenote.core.version import BlobRef, Change, Dot, Version
+from tidenote.core.version import BlobRef, Change, Dot, Record, Version
 
 
 def test_dots_are_ordered_by_time_then_by_device() -> None:
@@ -80,7 +80,32 @@ FIRST = write("5a", "x", base="3b")
 )
 def test_a_duplicate_is_the_same_change_sent_again(second: Change, duplicate: bool) -> None:
     assert FIRST.is_duplicate_of(second) is duplicate
+    # What stays when the content is gone tells them apart just as well.
+    assert replace(Record.of(Version(FIRST, 9)), gone=True).is_of(second) is duplicate
 
 
 def test_a_version_has_the_dot_of_its_change() -> None:
     assert Version(FIRST, 9).dot == Dot(5, "a")
+
+
+def test_a_record_is_a_version_without_its_text() -> None:
+    record = Record.of(Version(FIRST, 9, 1_760_000_000_000))
+    assert (record.key, record.dot, record.base, record.receipt) == (FIRST.key, FIRST.dot, FIRST.base, 9)
+    assert record.received_at == 1_760_000_000_000
+    assert (record.content_hash, record.size) == (FIRST.content_hash, 1)
+    assert Record.of(Version(write("1a", "zü"))).size == 3
+    assert Record.of(Version(Change("note:a.md", at("1a"), blob=BlobRef("0" * 64, 2**40)))).size == 2**40
+
+
+@pytest.mark.parametrize(
+    ("change", "gone", "deleted", "kept"),
+    [
+        (write("1a"), False, False, True),
+        (write("1a"), True, False, False),
+        (attach("1a"), False, False, True),
+        (delete("1a"), False, True, False),
+    ],
+)
+def test_a_record_says_whether_there_is_content(change: Change, gone: bool, deleted: bool, kept: bool) -> None:
+    record = replace(Record.of(Version(change)), gone=gone)
+    assert (record.deleted, record.kept) == (deleted, kept)

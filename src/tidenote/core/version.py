@@ -99,12 +99,86 @@ class Version:
     Attributes:
         change: what the author wrote.
         receipt: the server's Lamport time at which it was taken in; 0 while no server has.
+        received_at: the server's wall clock then, ms since 1970; shown to people, and what retention counts from.
     """
 
     change: Change
     receipt: int = 0
+    received_at: int = 0
 
     @property
     def dot(self) -> Dot:
         """The change's dot."""
         return self.change.dot
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A version without its text: what stays of it for ever, what histories list, and what retention decides on.
+
+    Attributes:
+        key, dot, base, merged_from, moved_to, modified_at, live, conflict: of the change.
+        receipt, received_at: of the version.
+        content_hash: SHA-256 in hex of the content; None for a deletion.
+        size: bytes of the content; 0 for a deletion.
+        blob: the name of the bytes, if the content is a blob.
+        gone: whether the history has let go of the content. Its hash stays, so that it is known should it come back.
+    """
+
+    key: str
+    dot: Dot
+    receipt: int
+    received_at: int
+    base: frozenset[Dot] | None
+    content_hash: str | None
+    size: int
+    blob: BlobRef | None = None
+    moved_to: str | None = None
+    merged_from: frozenset[Dot] = frozenset()
+    modified_at: int | None = None
+    live: bool = False
+    conflict: bool = False
+    gone: bool = False
+
+    @classmethod
+    def of(cls, version: Version) -> Record:
+        """Return the record of a version."""
+        change = version.change
+        blob = change.blob
+        return cls(
+            change.key,
+            change.dot,
+            version.receipt,
+            version.received_at,
+            change.base,
+            change.content_hash,
+            blob.size if blob else len((change.value or "").encode()),
+            blob,
+            change.moved_to,
+            change.merged_from,
+            change.modified_at,
+            change.live,
+            change.conflict,
+        )
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the version says "there is nothing here any more"."""
+        return self.content_hash is None
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is content, and the history still has it."""
+        return self.content_hash is not None and not self.gone
+
+    def is_of(self, change: Change) -> bool:
+        """Say whether a change is this version sent again: same key, dot and content, base included."""
+        return (
+            self.key == change.key
+            and self.dot == change.dot
+            and self.content_hash == change.content_hash
+            and (self.blob is None) == (change.blob is None)
+            and self.moved_to == change.moved_to
+            and self.base == change.base
+            and self.merged_from == change.merged_from
+        )
