@@ -8,7 +8,7 @@ def doubt(*names: str, reason: str = "both_changed") -> Doubt:
 
 
 def test_nothing_is_an_empty_text() -> None:
-    assert assemble([]) == Merged("")
+    assert assemble([]) == Merged("", parts=(Part(0, 1, "combined"),))
 
 
 def test_neighbours_of_one_origin_are_one_part() -> None:

@@ -149,10 +149,10 @@ def _one_sided(base: Entry | None, first: Entry | None, second: Entry | None) ->
 
 def _merge_values(base: Entry | None, first: Entry, second: Entry) -> _Outcome:
     """Merge a key that both sides wrote differently."""
-    if base and second.meaning == base.meaning:
-        outcome = _Outcome([Piece(first.lines, "first")], first.meaning)
-    elif second.meaning == first.meaning or (base and first.meaning == base.meaning):
+    if second.meaning == first.meaning or (base and first.meaning == base.meaning):
         outcome = _Outcome([Piece(second.lines, "second")], second.meaning)
+    elif base and second.meaning == base.meaning:
+        outcome = _Outcome([Piece(first.lines, "first")], first.meaning)
     elif later := _later(first, second):
         return later
     else:

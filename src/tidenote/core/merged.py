@@ -94,6 +94,8 @@ def assemble(pieces: Sequence[Piece]) -> Merged:
         parts.append(Part(start, len(lines), piece.origin))
         if piece.doubt:
             _note(doubts, len(lines) - len(piece.lines), len(lines), piece.doubt)
+    if not lines:  # all is gone, which leaves the one empty line of an empty text
+        return Merged("", parts=(Part(0, 1, "combined"),))
     return Merged("\n".join(lines), tuple(_spot(*doubt) for doubt in doubts), tuple(parts))
 
 

@@ -109,7 +109,7 @@ def read_block(lines: Sequence[str]) -> Block | None:
     Each key must be a scalar, stand once, and start a line. No keys at all is a mapping, too.
     """
     text = "\n".join([*lines, ""])
-    if len(text) > MAX_CHARACTERS:
+    if len(text) > MAX_CHARACTERS or any(line.startswith("...") for line in lines):  # the end of a document
         return None
     try:
         node = _Loader(text).get_single_node()

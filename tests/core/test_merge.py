@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidenote.core import merge as module
+from tidenote.core.diff import Steps
+from tidenote.core.merge import merge_text
+from tidenote.core.merged import Merged, Part
+from tidenote.core.words import missing_words, words
+
+CASES = Path(__file__).parent.parent / "fixtures" / "merge" / "cases.jsonl.gz"
+MIB = 2**20
+
+
+def cases() -> Iterator[dict[str, Any]]:
+    with gzip.open(CASES, "rt", encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+def origins(merged: Merged) -> str:
+    return " ".join(f"{part.end - part.start}x{part.origin}" for part in merged.parts)
+
+
+@pytest.mark.parametrize("text", ["", "a", "a\n", "a\nb", "\ufeffa\r\nb\n", "---\na: 1\n---\n"])
+def test_a_change_on_one_side_is_taken_as_it_is(text: str) -> None:
+    lines = text.count("\n") + 1
+    for base in ("old\r\n", "old", text + "x"):
+        assert merge_text(base, base, text) == Merged(text, parts=(Part(0, lines, "second"),))
+        assert merge_text(base, text, base) == Merged(text, parts=(Part(0, lines, "first"),))
+        assert merge_text(base, text, text) == Merged(text, parts=(Part(0, lines, "both"),))
+    assert merge_text(text, text, text) == Merged(text, parts=(Part(0, lines, "base"),))
+
+
+def test_changes_apart_are_both_taken() -> None:
+    merged = merge_text("a\nb\nc\nd\ne\n", "A\nb\nc\nd\ne\n", "a\nb\nc\nd\nE\nf\n")
+    assert merged.text == "A\nb\nc\nd\nE\nf\n"
+    assert origins(merged) == "1xfirst 3xbase 2xsecond 1xbase"
+    assert merged.spots == ()
+
+
+def test_the_same_change_is_taken_once() -> None:
+    merged = merge_text("a\nb\nc\nd\n", "a\nx\nc\nd\n", "a\nx\nc\nD\n")
+    assert merged.text == "a\nx\nc\nD\n"
+    assert origins(merged) == "1xbase 1xboth 1xbase 1xsecond 1xbase"
+
+
+def test_both_appended_the_firsts_text_comes_first() -> None:
+    assert merge_text("# Day\n", "# Day\nrain\n", "# Day\nsun\n").text == "# Day\nrain\nsun\n"
+    assert merge_text("# Day", "# Day\nrain", "# Day\nsun").text == "# Day\nrain\nsun"
+
+
+def test_one_checked_a_task_while_the_other_reworded_it() -> None:
+    merged = merge_text("- [ ] buy milk\n", "- [x] buy milk\n", "- [ ] buy oat milk\n")
+    assert merged.text == "- [x] buy oat milk\n"
+    assert origins(merged) == "1xcombined 1xbase"
+
+
+def test_spots_and_parts_count_the_lines_of_front_matter() -> None:
+    merged = merge_text(
+        "---\na: 1\n---\nat five\n",
+        "---\na: 2\n---\nat six\n",
+        "---\na: 1\nb: 1\n---\nat seven\n",
+    )
+    assert merged.text == "---\na: 2\nb: 1\n---\nat six\nat seven\n"
+    assert origins(merged) == "1xbase 1xfirst 1xsecond 1xbase 2xcombined 1xbase"
+    [spot] = merged.spots
+    assert merged.text.split("\n")[spot.start : spot.end] == ["at six", "at seven"]
+
+
+def test_front_matter_that_does_not_parse_is_text() -> None:
+    merged = merge_text("---\na: [\n---\nx\n", "---\na: [1\n---\nx\n", "---\na: [\n---\nx\ny\n")
+    assert merged.text == "---\na: [1\n---\nx\ny\n"
+
+
+def test_front_matter_added_on_one_side_stays_above_a_line_added_on_the_other() -> None:
+    assert merge_text("text\n", "new\ntext\n", "---\na: 1\n---\ntext\n").text == "---\na: 1\n---\nnew\ntext\n"
+
+
+@pytest.mark.parametrize(
+    ("base", "first", "second", "expected"),
+    [
+        ("a\r\nb\r\nc\r\n", "A\r\nb\r\nc\r\n", "a\r\nb\r\nC\r\n", "A\r\nb\r\nC\r\n"),
+        ("a\r\nb\r\nc\r\n", "A\nb\nc\n", "a\r\nb\r\nC\r\n", "A\nb\nC\n"),
+        ("a\nb\nc\n", "A\nb\nc\n", "a\r\nb\r\nC\r\n", "A\r\nb\r\nC\r\n"),
+        ("a\r\nb\r\nc\r\nd\r\n", "A\r\nb\r\nc\nd\r\n", "a\r\nb\r\nc\r\nD\r\n", "A\r\nb\r\nc\r\nD\r\n"),
+        ("a\nb\r\nc\nd\n", "A\nb\r\nc\nd\n", "a\nb\r\nc\nD\n", "A\nb\r\nc\nD\n"),
+        ("a", "a\r\nb\r\n", "a c", "a c\r\nb\r\n"),
+        ("a\r\nb\r\n", "a b", "a\r\nb\r\nc\r\n", "a b\r\nc"),
+        ("\ufeffa\nb\nc", "\ufeffA\nb\nc", "\ufeffa\nb\nC", "\ufeffA\nb\nC"),
+        ("\ufeffa\nb\nc", "A\nb\nc", "\ufeffa\nb\nC", "A\nb\nC"),
+        ("a\nb\nc", "A\nb\nc", "\ufeffa\nb\nC", "\ufeffA\nb\nC"),
+        ("a\nb\nc", "A\nb\nc", "a\nb\nc\n", "A\nb\nc\n"),
+        ("a\nb\nc\n", "A\nb\nc", "a\nb\nC\n", "A\nb\nC"),
+        ("a\u2028b\x0bc\nd\ne", "a\u2028B\x0bc\nd\ne", "a\u2028b\x0bc\nd\nE", "a\u2028B\x0bc\nd\nE"),
+    ],
+)
+def test_line_ends_marks_and_the_final_newline_are_kept(base: str, first: str, second: str, expected: str) -> None:
+    assert merge_text(base, first, second).text == expected
+
+
+def test_real_edits_lose_and_garble_no_word() -> None:
+    for case in cases():
+        base, a, b = case["base"], case["a"], case["b"]
+        for first, second in ((a, b), (b, a)):
+            result = merge_text(base, first, second).text
+            assert not missing_words([base], [[first], [second]], [result]), case["id"]
+            assert set(words(result)) <= {*words(base), *words(first), *words(second)}, case["id"]
+
+
+def test_real_edits_become_what_people_made_of_them() -> None:
+    exact = {True: 0, False: 0}
+    for case in cases():
+        exact[case["git_conflicts"] > 0] += merge_text(case["base"], case["a"], case["b"]).text == case["human"]
+    assert exact == {False: 6, True: 2}
+
+
+TWO_LETTERS = "".join("ab"[bit == "1"] + "\n" for bit in f"{3**165000:b}")[:MIB]
+HARD = {
+    "lines without anchors": ("b\n" * (MIB // 2), TWO_LETTERS, TWO_LETTERS[::-1]),
+    "one line without anchors": (
+        "b " * (MIB // 2),
+        TWO_LETTERS.replace("\n", " "),
+        TWO_LETTERS[::-1].replace("\n", " "),
+    ),
+    "all lines reversed": (
+        "\n".join(f"w{number}" for number in range(MIB // 7)),
+        "\n".join(f"w{number}" for number in reversed(range(MIB // 7))),
+        "\n".join(f"w{number * 7919 % 149796}" for number in range(MIB // 7)),
+    ),
+    "every line changed on both sides": tuple(
+        "".join(f"line {number} of {' '.join('xyz'[number % 3] * side * 3)} words\n" for number in range(MIB // 32))
+        for side in (1, 2, 3)
+    ),
+    "front matter of brackets": tuple(f"---\na: {'[' * 8000}\n---\n{end}" for end in "abc"),
+    "rules": ("---\n" * (MIB // 4), "---\n" * (MIB // 4 - 1) + "x", "y\n" + "---\n" * (MIB // 4 - 1)),
+    "spaces": (" " * MIB, "|" + " " * MIB + "x", "- " + " " * MIB),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_work_on_hard_texts_of_a_mebibyte_is_bounded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets: list[Steps] = []
+
+    class Counted(Steps):
+        def __init__(self, limit: int) -> None:
+            super().__init__(limit)
+            budgets.append(self)
+
+    monkeypatch.setattr(module, "Steps", Counted)
+    base, first, second = HARD[name]
+    merged = merge_text(base, first, second)
+    assert not missing_words([base], [[first], [second]], [merged.text])
+    # The last request may exceed what was left by its own size; after that nothing is granted.
+    assert all(budget.left > -4 * MIB for budget in budgets)
