@@ -51,7 +51,7 @@ e2e: setup ## Real processes, sockets and files
 
 cover: setup ## Every branch of the pure parts is tested
 	$(BIN)/coverage erase
-	$(if $(PURE_TESTS),$(BIN)/coverage run -m pytest --quiet $(PURE_TESTS))
+	$(if $(PURE_TESTS),HYPOTHESIS_PROFILE=cover $(BIN)/coverage run -m pytest --quiet $(PURE_TESTS))
 	$(if $(PURE_TESTS),$(BIN)/coverage report --include='$(PURE)' --show-missing --skip-covered --fail-under=100)
 
 web: ## Tests of the web app

@@ -14,6 +14,10 @@ settings.register_profile("dev", max_examples=200, deadline=None, suppress_healt
 settings.register_profile(
     "ci", max_examples=2_000, deadline=None, derandomize=True, database=None, suppress_health_check=_SLOW
 )
+# What is covered must not depend on luck.
+settings.register_profile(
+    "cover", max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=_SLOW
+)
 settings.register_profile("fuzz", max_examples=100_000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
