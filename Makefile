@@ -1,8 +1,8 @@
 # One command set for people and for CI: `make help` lists it. Works with GNU make 3.81 and newer.
 
 # The first Python that fits; `make PYTHON=python3.13 setup` chooses another.
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
-	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
@@ -24,7 +24,7 @@ help: ## List the targets
 setup: $(READY) ## Create .venv with the exact versions of requirements.lock
 
 $(READY): requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || test -x $(BIN)/python || { echo "Tidenote needs CPython 3.11, 3.12 or 3.13" >&2; exit 1; }
+	@test -n "$(PYTHON)" || test -x $(BIN)/python || { echo "Tidenote needs CPython 3.11 or newer" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
