@@ -132,6 +132,8 @@ def test_keys_merge_and_leave_no_doubt(base: str, first: str, second: str, expec
         ("a: 1\nb: 2", "a: 1", "a: 1\nb: 3", "a: 1\nb: 3", "deleted_and_changed"),
         ("a: 1\nb: 2", "a: 1\nb: 3", "a: 1", "a: 1\nb: 3", "deleted_and_changed"),
         ("modified: 1", "modified: soon", "modified: 2026-01-01", "modified: 2026-01-01", "front_matter"),
+        ("modified:", "modified: []", "modified: 2026-01-01", "modified: 2026-01-01", "front_matter"),
+        ("modified: x", "modified: [2026-01-01]", "modified: []", "modified: []", "front_matter"),
         ("date: 2026-01-01", "date: 2026-03-01", "date: 2026-02-01", "date: 2026-02-01", "front_matter"),
         ("t: [a]", "t: x", "t: [a, b]", "t: [a, b]", "front_matter"),
         ("t: x", "t: [a]", "t: [b]", "t: [b]", "front_matter"),

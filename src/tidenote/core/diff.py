@@ -221,10 +221,12 @@ def _greedy(old: list[int], new: list[int], steps: Steps) -> list[tuple[int, int
     `reach[k + zero]` is the furthest index in old that was reached on diagonal k = old index - new index.
     """
     zero = len(new) + 1
+    end = zero + len(old) - len(new)
     reach = [-1] * (len(old) + len(new) + 3)
     reach[zero + 1] = 0
     trail: list[tuple[int, array[int]]] = []
-    for cost in range(len(old) + len(new) + 1):
+    while reach[end] < len(old):
+        cost = len(trail)
         low = zero - (cost - 2 * max(0, cost - len(new)))  # beyond these diagonals the edge has been reached
         high = zero + (cost - 2 * max(0, cost - len(old)))
         if not steps.spend(high - low + 3):
@@ -237,11 +239,6 @@ def _greedy(old: list[int], new: list[int], steps: Steps) -> list[tuple[int, int
                 x, y = x + 1, y + 1
             steps.spend(y - begun)
             reach[diagonal] = x
-            if x >= len(old) and y >= len(new):
-                break
-        else:
-            continue
-        break
     return _walk_back(trail, len(old), len(new), zero)
 
 

@@ -245,15 +245,18 @@ def _later(first: Entry, second: Entry) -> _Outcome | None:
     """Return the later of two times of change; None if the key is another, or one value is no time."""
     if not _WHEN_CHANGED.fullmatch(str(first.key[1])):
         return None
-    mine, yours = (_moment(str(entry.meaning[1])) for entry in (first, second))
+    mine, yours = _moment(first.meaning), _moment(second.meaning)
     if mine is None or yours is None:
         return None
     kept, origin = (first, _FIRST) if mine > yours else (second, _SECOND)
     return _Outcome([Piece(kept.lines, origin)], kept.meaning)
 
 
-def _moment(value: str) -> datetime | None:
+def _moment(meaning: Meaning) -> datetime | None:
     """Read a time as people write it: ISO 8601, or month/day/year. Without a zone it is UTC."""
+    value = meaning[-1]
+    if not isinstance(value, str):
+        return None
     if found := _MONTH_FIRST.fullmatch(value):
         value = f"{found[3]}-{found[1]:0>2}-{found[2]:0>2}"
     try:

@@ -206,12 +206,10 @@ def _end(node: yaml.Node) -> int:
 def _slices(source: _Source, spans: list[tuple[int, int]], start: int, stop: int) -> list[tuple[int, int, int]] | None:
     """Cut the lines `start:stop` at the elements of a collection: for each, its lead, its first line, its end.
 
-    Blank lines and comments between two elements belong to the second. None if an element does not start a line.
+    Blank lines and comments between two elements belong to the second. None if anything else stands before the first.
     """
     firsts = [source.line_at(first) for first, _ in spans]
     lasts = [start - 1, *(source.line_at(last) for _, last in spans)]
-    if any(first <= last for first, last in zip(firsts, lasts, strict=False)):
-        return None
     leads = [_lead(source, last, first) for last, first in zip(lasts, [*firsts, stop], strict=True)]
     if leads[0] != start:
         return None
