@@ -419,6 +419,13 @@ def test_a_blob_goes_out_once_it_is_uploaded_and_holds_up_nothing_else(journal: 
     assert [row.change for row in journal.ready()] == [known, note]
 
 
+def test_a_blob_whose_bytes_nobody_has_is_parked(journal: Journal) -> None:
+    change = attach(journal, "x", None)
+    hand_out(journal)
+    journal.apply(refused(change, "blob_missing"))
+    assert ([row.code for row in journal.parked()], journal.uploads()) == (["blob_missing"], [])
+
+
 def test_a_rename_of_a_file_waits_for_its_upload(journal: Journal, tmp_path: Path) -> None:
     attach(journal, "x", tmp_path / "x.png")
     winner = journal.winner("file:x.png")
@@ -554,7 +561,7 @@ def test_winners_can_be_written_to_while_they_are_read(journal: Journal) -> None
 @pytest.mark.parametrize(
     "code",
     "bad_change bad_key bad_timestamp bad_device bad_author bad_base bad_value value_too_large read_only "
-    "move_target_missing a_code_of_the_future".split(),
+    "move_target_missing".split(),
 )
 def test_a_bad_change_is_parked_and_the_others_go_on(journal: Journal, code: str) -> None:
     bad, good = edit(journal, "bad"), edit(journal, "good", "note:b.md")
@@ -568,7 +575,7 @@ def test_a_bad_change_is_parked_and_the_others_go_on(journal: Journal, code: str
     journal.close()
 
 
-@pytest.mark.parametrize("code", ["storage_full", "storage_failed", "fenced"])
+@pytest.mark.parametrize("code", ["storage_full", "storage_failed", "fenced", "a_code_of_the_future"])
 def test_what_the_store_could_not_take_is_kept(journal: Journal, code: str) -> None:
     change = edit(journal, "text")
     hand_out(journal)

@@ -222,7 +222,7 @@ class JournalMachine(RuleBasedStateMachine):
         actions: dict[Action, list[Row]] = {}
         for row, code in refused:
             row.fresh = True
-            actions.setdefault(CODES[code].action if code in CODES else Action.PARK, []).append(row)
+            actions.setdefault(CODES[code].action if code in CODES else Action.RETRY, []).append(row)
         for row in actions.get(Action.PARK, []):
             self.model.park(row)
         if Action.RESTAMP in actions:

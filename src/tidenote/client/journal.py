@@ -567,11 +567,14 @@ class Journal:
 
     def _action(self, row: OutboxRow, rejection: Rejected) -> Action:
         code = CODES.get(rejection.code)
-        action = code.action if code else Action.PARK
+        # A code of a later version: as docs/protocol.md 3.3 says of errors, it is worth another try.
+        action = code.action if code else Action.RETRY
         target = row.change.moved_to
         if rejection.code == "move_target_missing" and target and self._rows("WHERE key = ? AND NOT parked", target):
             return Action.RETRY
         if action in (Action.RESTAMP, Action.REINCARNATE) and row.attempts >= MAX_NEW_DOTS:
+            return Action.PARK
+        if action is Action.UPLOAD and row.source is None:
             return Action.PARK
         return action
 

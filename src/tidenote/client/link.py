@@ -325,7 +325,7 @@ class Link:
         codes = {rejection.code for _, rejection in received.rejected}
         for code in sorted(codes):
             logger.warning("the server refused changes: %s", code)
-        actions = {CODES[code].action for code in codes if code in CODES}
+        actions = {CODES[code].action if code in CODES else Action.RETRY for code in codes}
         if Action.UPLOAD in actions:
             self._uploader.wake()
         if Action.RETRY in actions or "move_target_missing" in codes:

@@ -146,7 +146,9 @@ class Rest:
         headers = {"Upload-Offset": str(offset), "Upload-Length": str(blob.size)}
         # With its length known a cut request is noticed; without, it would look complete.
         headers["Content-Length"] = str(max(0, blob.size - offset))
-        body = await self._ask("PUT", f"/api/v1/blobs/{blob.sha256}", content=_chunks(source, offset), headers=headers)
+        body = await self._ask(
+            "PUT", f"/api/v1/blobs/{blob.sha256}", content=_chunks(source, offset, blob.size), headers=headers
+        )
         if not _read(body, BlobStatus).complete:
             raise UnreachableError("the upload was cut short")
 
@@ -282,14 +284,25 @@ def _offset(response: httpx.Response) -> int:
     return int(value) if value.isascii() and value.isdigit() else 0
 
 
-async def _chunks(source: Path, offset: int) -> AsyncIterator[bytes]:
-    file = await asyncio.to_thread(source.open, "rb")
+async def _chunks(source: Path, offset: int, end: int) -> AsyncIterator[bytes]:
+    """Yield the bytes of a file from an offset up to an end.
+
+    Raises:
+        RefusedChange: `blob_missing`, if it has become shorter, or cannot be read.
+    """
     try:
-        file.seek(offset)
-        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            yield chunk
-    finally:
-        file.close()
+        file = await asyncio.to_thread(source.open, "rb")
+        try:
+            file.seek(offset)
+            while offset < end and (chunk := await asyncio.to_thread(file.read, min(CHUNK_BYTES, end - offset))):
+                offset += len(chunk)
+                yield chunk
+        finally:
+            file.close()
+    except OSError as error:
+        raise RefusedChange(f"{source} cannot be read: {error.strerror}", "blob_missing") from error
+    if offset < end:
+        raise RefusedChange(f"{source} became shorter while it was uploaded", "blob_missing")
 
 
 def _finish(part: Path, into: Path) -> None:
