@@ -61,6 +61,7 @@ class Outcome:
         failed: what the disk or the journal refused, to be tried again later.
         deleted_out: how many of `sent` were deletions.
         deleted_in: how many of `received` were.
+        unconfirmed: paths that were sent, and may show something else when the server has confirmed that.
     """
 
     sent: int = 0
@@ -69,6 +70,7 @@ class Outcome:
     failed: list[Held] = field(default_factory=list)
     deleted_out: int = 0
     deleted_in: int = 0
+    unconfirmed: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,7 @@ class Applier:
         dots = {change.key: change.dot for change in changes}
         for base in bases:
             self._bases.put(replace(base, dot=dots[key_of_path(base.path)]))
+        outcome.unconfirmed |= {base.path for base in bases}
         outcome.sent += len(prepared)
         outcome.deleted_out += sum(isinstance(each.action, PushDelete) for each in prepared)
         self._client.wake()

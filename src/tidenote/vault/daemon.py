@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+import msgspec
+
 from tidenote.client.client import SyncClient
 from tidenote.core.keys import STATE_FOLDER, key_of_path, path_of_key, portability_problem
 from tidenote.core.version import Change
@@ -324,14 +326,29 @@ class FolderDaemon:
 
     async def _follow_news(self) -> None:
         while True:
-            if self._awaiting:
-                confirmed = self._awaiting - self._unconfirmed()
-                self._awaiting -= confirmed
-                self._keys |= confirmed
-                if confirmed:
-                    self._wake.set()
+            self._take_confirmations()
             self._tell()
             await self.client.news()
+
+    def _take_confirmations(self) -> None:
+        """Go on with what waited for the server to confirm our own change."""
+        if not self._awaiting:
+            return
+        confirmed = self._awaiting - self._unconfirmed()
+        self._awaiting -= confirmed
+        settled = []
+        for path in confirmed:
+            base, winner = self._bases.get(path), self._journal.winner(key_of_path(path))
+            if base is None or winner is None or winner.dot != base.dot:
+                # Where we deleted one version, another that nobody had settled may show now.
+                self._keys.add(path)
+                self._wake.set()
+            elif base.unbased:
+                settled.append(replace(base, unbased=False))
+        if settled:
+            self._journal.set_bases(settled)
+            for base in settled:
+                self._bases.put(base)
 
     async def _follow_hints(self, armed: asyncio.Event) -> None:
         settings = self.settings
@@ -459,8 +476,7 @@ class FolderDaemon:
             elif self._journal.counts()[0] or not self.client.status().caught_up:
                 await self._patiently(self.client.flush, timeout_s)
                 await self._patiently(self.client.caught_up, timeout_s)
-                self._keys |= self._awaiting
-                self._awaiting = set()
+                self._take_confirmations()
             else:
                 # What was applied a moment ago is told in the next step of the loop.
                 await asyncio.sleep(0)
@@ -706,6 +722,7 @@ class FolderDaemon:
     def _note(self, outcome: Outcome, planned: Iterable[str] = ()) -> None:
         """Keep count of what was done, and of what has to be done again."""
         now = time.monotonic()
+        self._awaiting |= outcome.unconfirmed
         self._report.sent += outcome.sent
         self._report.received += outcome.received
         if outcome.sent or outcome.received:
@@ -790,12 +807,12 @@ class FolderDaemon:
         now = time.monotonic()
         if now < self._status_due and not force:
             return
+        self._status_due = now + STATUS_EVERY_S
         with suppress(StorageError):
             status = self.status()
-            same = replace_time(status)
-            if same != self._told:
-                self._told = same
-                self._status_due = now + STATUS_EVERY_S
+            timeless = msgspec.structs.replace(status, updated_at=0)
+            if timeless != self._told:
+                self._told = timeless
                 self.folder.write_status(status)
 
     async def _in_pool(self, work: Callable[..., T], *args: Any) -> T:
@@ -858,13 +875,6 @@ class Settling:
     def due(self, disk_name: str) -> float:
         """Return when to look at a file again, on the monotonic clock."""
         return self._due.get(disk_name, time.monotonic())
-
-
-def replace_time(status: FolderStatus) -> FolderStatus:
-    """Return a status without its time, to compare it."""
-    return FolderStatus(
-        **{name: getattr(status, name) for name in FolderStatus.__struct_fields__ if name != "updated_at"}
-    )
 
 
 def _told(path: str, why: str, reason: str) -> HeldPath:

@@ -26,7 +26,7 @@ STEP_MS: Final = 10
 DEBOUNCE_MS: Final = 100
 """How long hints are collected at most."""
 
-MAX_BURST: Final = 4096
+MAX_BURST: Final = 8192
 """More hints than this within `BURST_S`, and some may have been dropped on the way."""
 
 BURST_S: Final = 5.0
