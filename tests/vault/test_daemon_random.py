@@ -1,4 +1,4 @@
-"""Folders that sync while people do whatever they like in them: in the end all are the same, and the log has what went."""
+"""Folders that sync while people do as they like in them: in the end all are the same, and the log has what went."""
 
 from __future__ import annotations
 
