@@ -171,6 +171,7 @@ class SyncClient:
             self._close_journal()
             raise
         self._sweep()
+        self._swept = not self.journal.sources()
         self._rest = Rest(config)
         self._link = Link(
             config,
