@@ -13,10 +13,11 @@ import pytest
 
 from server.running import running_server
 from tidenote.client.journal import Journal
-from tidenote.errors import FolderError, UnreachableError
+from tidenote.errors import FolderError, StorageError, UnreachableError
+from tidenote.vault import daemon as daemon_module
 from tidenote.vault.apply import Applier
-from tidenote.vault.daemon import BY_PERSON, EMPTY, FolderReplaced
-from tidenote.vault.files import FileProblem, RealFiles, Stat
+from tidenote.vault.daemon import BY_PERSON, EMPTY, FolderReplaced, Settling
+from tidenote.vault.files import FileProblem, Kind, RealFiles, Stat
 from tidenote.vault.folder import StateFolder, confirm_deletes, pause, read_status, resume
 from tidenote.vault.plan import Why
 from vault.folding import FoldingFiles
@@ -649,6 +650,116 @@ class TestJournal:
             assert report.sent == 0
             assert await here.same("a", "b") == {"a.md": b"1\n", "new.md": b"1\n"}
             assert (await here.once("a")).operations == 0
+
+
+class TestHints:
+    async def test_a_rename_of_which_only_one_half_is_hinted_at_is_one(self, tmp_path: Path) -> None:
+        async with site(tmp_path) as here:
+            note = here.put("a", "old.md", "x\n")
+            here.put("a", "other.md", "y\n")
+            await here.once("a")
+            async with here.daemon("a") as a:
+                await a.once()
+                note.rename(note.with_name("new.md"))
+                a._dirty["new.md"] = 0.0
+                a._full = False
+                await a._pass()
+                assert [row.change.moved_to for row in a.client.journal.pending()] == [None, "note:new.md"]
+
+    async def test_a_copy_and_a_deletion_are_a_rename(self, tmp_path: Path) -> None:
+        """As moving to another disk and back does: the inode is new, the content the only one of its kind."""
+        async with site(tmp_path) as here, here.running("a"), here.running("b"):
+            note = here.put("a", "old.md", "unique\n")
+            other = here.folder("b")
+            await eventually((other / "old.md").exists, "it arrives")
+            inode = (other / "old.md").stat().st_ino
+            shutil.copyfile(note, note.with_name(".hidden"))
+            note.unlink()
+            (here.folder("a") / ".hidden").replace(here.folder("a") / "new.md")
+            await eventually((other / "new.md").exists, "the new name arrives")
+            await eventually(lambda: not (other / "old.md").exists(), "the old one goes")
+            assert (other / "new.md").stat().st_ino == inode
+
+    async def test_very_many_hints_are_one_look_everywhere(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(daemon_module, "MAX_DIRTY", 3)
+        async with site(tmp_path) as here, here.daemon("a") as a:
+            await a.once()
+            a._take_hint({"1.md", "2.md", "3.md"})
+            assert len(a._dirty) == 3
+            assert not a._full
+            a._take_hint({"4.md"})
+            assert a._dirty == {}
+            assert a._full
+
+
+class TestFullDisk:
+    async def test_a_full_disk_under_the_journal_is_waited_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """C12."""
+        monkeypatch.setattr(daemon_module, "FULL_RETRY_S", 0.01)
+        async with site(tmp_path) as here, here.running("a") as a:
+            await eventually(lambda: a.status().state == "synced", "it is at rest")
+            real, full = Journal.write, [True]
+
+            def write(self: Journal, *args: object) -> object:
+                if full:
+                    raise StorageError("the disk is full", "storage_full")
+                return real(self, *args)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(Journal, "write", write)
+            here.put("a", "a.md", "x\n")
+            await eventually(lambda: [held.reason for held in a.status().held] == ["the disk is full"], "it is told")
+            full.clear()
+            await eventually(lambda: values(here, "note:a.md") == ["x\n"], "it goes on")
+            await eventually(lambda: a.status().state == "synced", "all is well")
+
+    async def test_a_failing_one_ends_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with site(tmp_path) as here, here.daemon("a") as a:
+
+            def write(*_: object) -> object:
+                raise StorageError("input/output error")
+
+            monkeypatch.setattr(Journal, "write", write)
+            here.put("a", "a.md", "x\n")
+            with pytest.raises(StorageError, match="input/output error"):
+                await a.once()
+
+
+class TestSettling:
+    def test_by_its_own_time(self, tmp_path: Path) -> None:
+        settling = Settling(50, 2000)
+        now = time.time_ns()
+
+        def judge(size: int, age_ms: int) -> bool:
+            return settling.settled("a.md", Stat(Kind.FILE, size, now - age_ms * 1_000_000, 1))
+
+        assert judge(1, 10_000)
+        assert not judge(1, -10_000_000)
+        assert settling.due("a.md") <= time.monotonic() + 0.05
+        assert not judge(0, 1000)
+        assert settling.due("a.md") > time.monotonic() + 0.5
+        assert judge(0, 3000)
+        assert settling.due("a.md") <= time.monotonic()
+
+    def test_one_with_a_time_in_the_future_by_what_was_seen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = [10**15]
+        monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
+        settling = Settling(50, 2000)
+        future = time.time_ns() + 10**15
+
+        def judge(size: int) -> bool:
+            return settling.settled("a.md", Stat(Kind.FILE, size, future, 1))
+
+        assert not judge(1)
+        now[0] += 40_000_000
+        assert not judge(2)
+        now[0] += 40_000_000
+        assert not judge(2)
+        now[0] += 20_000_000
+        assert judge(2)
 
 
 async def test_the_state_folder_is_private(tmp_path: Path) -> None:

@@ -636,6 +636,10 @@ class FolderDaemon:
                 self._dirty[base.disk_name] = due
                 postponed.add(path)
                 early[base.content_hash] = due
+        for path in self._missing.keys() - scan.paths:
+            base = self._bases.file(path)
+            if base and (due := self._dirty.get(base.disk_name, now)) > now:
+                early[base.content_hash] = due
         for path, entry in scan.entries.items():
             # It may be what was deleted, under another name.
             if entry.content_hash in early and self._bases.file(path) is None:

@@ -1,0 +1,269 @@
+"""Doing what a plan says: the last look, one bad file among good ones, and what the base becomes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tidenote.client.client import SyncClient
+from tidenote.client.journal import Journal, Write
+from tidenote.config import SyncConfig
+from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.errors import RefusedChange, UnreachableError
+from tidenote.vault import apply as module
+from tidenote.vault import plan
+from tidenote.vault.apply import Applier, Outcome
+from tidenote.vault.bases import Bases
+from tidenote.vault.files import BadName, RealFiles, Stat
+from tidenote.vault.plan import Delete, DiskEntry, Held, MoveLocal, Plan, Push, PushDelete, PushMove, Remote, Why
+
+pytestmark = pytest.mark.anyio
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass
+class Bench:
+    """An applier on a real folder and a real journal; the client has no server."""
+
+    root: Path
+    files: RealFiles
+    client: SyncClient
+    bases: Bases
+    applier: Applier
+    fetched: list[tuple[str, Outcome]]
+
+    @property
+    def journal(self) -> Journal:
+        return self.client.journal
+
+    def put(self, name: str, text: str) -> DiskEntry:
+        (self.root / name).write_text(text)
+        digest = self.files.digest(name)
+        return DiskEntry(name, name, digest.stat.size, digest.stat.mtime_ns, digest.stat.inode, digest.content_hash)
+
+    def remote(self, key: str, text: str | None = None, blob: BlobRef | None = None) -> Remote:
+        """Let the replica show something, and return it."""
+        winner = self.journal.winner(key)
+        base = frozenset({winner.dot}) if winner else frozenset[Dot]()
+        [change] = self.journal.write([Write(key, text, blob, base)])
+        return Remote(change.dot, change.content_hash)
+
+    async def apply(self, *actions: plan.Action) -> Outcome:
+        return await self.applier.apply(Plan(list(actions)))
+
+    def pending(self) -> list[Change]:
+        return [row.change for row in self.journal.pending()]
+
+
+@asynccontextmanager
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    root = tmp_path / "notes"
+    (root / ".tidenote").mkdir(parents=True)
+    files = RealFiles(root)
+    config = SyncConfig("laptop", sync_endpoint="ws://127.0.0.1:9/ws/sync")
+    fetched: list[tuple[str, Outcome]] = []
+    with ThreadPoolExecutor(2) as pool:
+        async with SyncClient(config, root / ".tidenote" / "journal.db") as client:
+            bases = Bases()
+            applier = Applier(files, root, root / ".tidenote", client, bases, pool, lambda *what: fetched.append(what))
+            yield Bench(root, files, client, bases, applier, fetched)
+            await applier.close()
+    files.close()
+
+
+class TestOut:
+    async def test_texts_blobs_and_bases(self, tmp_path: Path) -> None:
+        async with bench(tmp_path) as here:
+            text, other = here.put("a.md", "text\r\n"), here.put("b.bin", "text")
+            outcome = await here.apply(Push(text, frozenset(), unbased=True), Push(other, frozenset({Dot(3, "x")})))
+            assert (outcome.sent, outcome.deleted_out, outcome.unconfirmed) == (2, 0, {"a.md", "b.bin"})
+            first, second = here.pending()
+            assert (first.value, first.blob, first.base) == ("text\r\n", None, frozenset())
+            assert first.modified_at == text.mtime_ns // 1_000_000
+            assert (second.value, second.base) == (None, frozenset({Dot(3, "x")}))
+            assert second.blob == BlobRef(sha("text"), 4, "application/octet-stream")
+            assert here.journal.source_of(sha("text")) == str(here.root / "b.bin")
+            for change, entry, unbased in ((first, text, True), (second, other, False)):
+                base = here.journal.bases()[entry.path]
+                assert here.bases.get(entry.path) == base
+                assert (base.dot, base.content_hash, base.unbased) == (change.dot, entry.content_hash, unbased)
+
+    async def test_a_rename_is_two_changes_of_one_commit(self, tmp_path: Path) -> None:
+        async with bench(tmp_path) as here:
+            entry = here.put("new.md", "text")
+            outcome = await here.apply(PushMove("old.md", "old.md", frozenset({Dot(1, "x")}), entry, frozenset()))
+            creation, tombstone = here.pending()
+            assert (creation.key, creation.value) == ("note:new.md", "text")
+            assert (tombstone.key, tombstone.moved_to, tombstone.deleted) == ("note:old.md", "note:new.md", True)
+            assert (outcome.sent, outcome.deleted_out) == (1, 0)
+            gone = here.bases.get("old.md")
+            assert gone
+            assert (gone.dot, gone.content_hash) == (tombstone.dot, None)
+
+    async def test_what_is_not_as_planned_is_looked_at_again(self, tmp_path: Path) -> None:
+        async with bench(tmp_path) as here:
+            changed, good = here.put("changed.md", "old"), here.put("good.md", "good")
+            (here.root / "changed.md").write_text("new")
+            here.put("back.md", "is there again")
+            outcome = await here.apply(
+                Push(changed, frozenset()),
+                PushDelete("back.md", "back.md", frozenset({Dot(1, "x")})),
+                PushMove("back.md", "back.md", frozenset({Dot(1, "x")}), good, frozenset()),
+                Push(good, frozenset()),
+            )
+            assert [change.key for change in here.pending()] == ["note:good.md"]
+            assert outcome.again == {"changed.md", "back.md", "good.md"}
+            assert (outcome.sent, outcome.failed) == (1, [])
+
+    async def test_a_change_that_the_journal_refuses_holds_up_no_other(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with bench(tmp_path) as here:
+            real = Journal.write
+
+            def write(self: Journal, writes: list[Write], bases: object = ()) -> list[Change]:
+                if any(each.key == "note:b.md" for each in writes):
+                    raise RefusedChange("not this one", "bad_value")
+                return real(self, writes, bases)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(Journal, "write", write)
+            entries = [here.put(name, name) for name in ("a.md", "b.md", "c.md")]
+            outcome = await here.apply(*(Push(entry, frozenset()) for entry in entries))
+            assert [change.key for change in here.pending()] == ["note:a.md", "note:c.md"]
+            assert outcome.failed == [Held("b.md", Why.FAILED, "not this one")]
+            assert here.bases.get("b.md") is None
+
+    async def test_many_are_read_and_committed_some_at_a_time(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MAX_BATCH_FILES", 3)
+        commits: list[int] = []
+        real = Journal.write
+
+        def write(self: Journal, writes: list[Write], bases: object = ()) -> list[Change]:
+            commits.append(len(writes))
+            return real(self, writes, bases)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Journal, "write", write)
+        async with bench(tmp_path) as here:
+            entries = [here.put(f"{number}.md", f"{number}") for number in range(8)]
+            await here.apply(*(Push(entry, frozenset()) for entry in entries))
+            assert commits == [3, 3, 2]
+
+
+class TestIn:
+    async def test_write_delete_and_move(self, tmp_path: Path) -> None:
+        async with bench(tmp_path) as here:
+            gone, moved = here.put("gone.md", "gone"), here.put("old.md", "moved")
+            deletion, target = Remote(Dot(5, "x"), None), Remote(Dot(6, "x"), moved.content_hash)
+            outcome = await here.apply(
+                plan.Write("d/new.md", "d/new.md", here.remote("note:d/new.md", "new"), None),
+                MoveLocal("old.md", "old.md", deletion, "new name.md", "new name.md", target, moved.content_hash),
+                Delete("gone.md", "gone.md", deletion, gone.content_hash),
+            )
+            assert (outcome.received, outcome.deleted_in, outcome.again) == (3, 1, set())
+            assert not (here.root / "gone.md").exists()
+            assert (here.root / "d" / "new.md").read_text() == "new"
+            base = here.bases.get("new name.md")
+            assert base
+            assert (base.dot, base.inode) == (target.dot, moved.inode)
+            assert here.journal.bases() == {entry.path: entry for entry in here.bases}
+            assert {entry.path: entry.content_hash for entry in here.bases} == {
+                "d/new.md": sha("new"),
+                "gone.md": None,
+                "old.md": None,
+                "new name.md": sha("moved"),
+            }
+
+    async def test_what_is_not_as_planned_is_looked_at_again(self, tmp_path: Path) -> None:
+        async with bench(tmp_path) as here:
+            here.put("a.md", "mine")
+            here.put("b.md", "mine")
+            deletion = Remote(Dot(5, "x"), None)
+            stale = here.remote("note:stale.md", "old")
+            here.remote("note:stale.md", "new")
+            outcome = await here.apply(
+                plan.Write("a.md", "a.md", here.remote("note:a.md", "theirs"), sha("other")),
+                plan.Write("stale.md", "stale.md", stale, None),
+                Delete("a.md", "a.md", deletion, sha("other")),
+                MoveLocal("a.md", "a.md", deletion, "b.md", "b.md", Remote(Dot(6, "x"), sha("mine")), sha("mine")),
+            )
+            assert outcome.again == {"a.md", "b.md", "stale.md"}
+            assert outcome.received == 0
+            assert (here.root / "a.md").read_text() == (here.root / "b.md").read_text() == "mine"
+            assert list(here.bases) == []
+
+    async def test_a_name_that_the_disk_cannot_hold_is_told(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with bench(tmp_path) as here:
+
+            def write(self: RealFiles, path: str, source: object, expected: str | None) -> tuple[str, Stat]:
+                raise BadName(path, "this disk cannot hold the name")
+
+            monkeypatch.setattr(RealFiles, "write", write)
+            outcome = await here.apply(plan.Write("a|b.md", "a|b.md", here.remote("note:a|b.md", "x"), None))
+            assert outcome.failed == [Held("a|b.md", Why.NAME, "this disk cannot hold the name")]
+
+
+class TestFetching:
+    BLOB = BlobRef(sha("bytes"), 5)
+
+    async def test_attachments_come_beside_everything_else(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with bench(tmp_path) as here:
+
+            async def fetch(_: SyncClient, blob: BlobRef, into: Path) -> None:
+                assert blob == self.BLOB
+                into.write_text("bytes")  # noqa: ASYNC240
+
+            monkeypatch.setattr(SyncClient, "fetch_blob", fetch)
+            outcome = await here.apply(
+                plan.Write("a.png", "a.png", here.remote("file:a.png", blob=self.BLOB), None),
+                plan.Write("a.md", "a.md", here.remote("note:a.md", "text"), None),
+            )
+            assert outcome.received == 1
+            await asyncio.gather(*here.applier.fetches.values())
+            assert here.applier.fetches == {}
+            assert [(path, done.received) for path, done in here.fetched] == [("a.png", 1)]
+            assert (here.root / "a.png").read_text() == "bytes"
+            assert here.journal.bases().keys() == {"a.png", "a.md"}
+
+    async def test_one_that_does_not_come_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with bench(tmp_path) as here:
+
+            async def fetch(*_: object) -> None:
+                raise UnreachableError("no answer")
+
+            monkeypatch.setattr(SyncClient, "fetch_blob", fetch)
+            await here.apply(plan.Write("a.png", "a.png", here.remote("file:a.png", blob=self.BLOB), None))
+            await asyncio.gather(*here.applier.fetches.values())
+            [(path, outcome)] = here.fetched
+            assert (path, outcome.failed) == ("a.png", [Held("a.png", Why.FAILED, "no answer")])
+            assert list(here.bases) == []
+
+    async def test_one_that_is_out_of_date_when_it_comes_is_not_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with bench(tmp_path) as here:
+
+            async def fetch(_: SyncClient, __: BlobRef, into: Path) -> None:
+                here.remote("file:a.png", blob=BlobRef(sha("newer"), 5))
+                into.write_text("bytes")  # noqa: ASYNC240
+
+            monkeypatch.setattr(SyncClient, "fetch_blob", fetch)
+            await here.apply(plan.Write("a.png", "a.png", here.remote("file:a.png", blob=self.BLOB), None))
+            await asyncio.gather(*here.applier.fetches.values())
+            assert not (here.root / "a.png").exists()
+            assert here.fetched[0][1].again == {"a.png"}
