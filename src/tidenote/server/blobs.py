@@ -236,7 +236,10 @@ async def _to_its_end(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
-        await asyncio.wait([running])
+        # A cancel scope cancels again and again; closing the file now would let the thread write into another one.
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([running])
         with suppress(Exception):
             running.result()
         raise
