@@ -200,7 +200,7 @@ def test_every_link_resolves(name: str, target: str) -> None:
 def test_every_file_that_a_page_names_exists(name: str) -> None:
     named = set(re.findall(r"`([a-z_/]+\.(?:py|sh|lock|toml|md)|[a-z_]+/[a-z_/]*)`", page(name)))
     source = ROOT / "src" / "tidenote"
-    places = [ROOT, source, *(source / part for part in ("wire", "server", "client", "vault"))]
+    places = [ROOT, source, *(source / part for part in ("core", "wire", "server", "client", "vault"))]
     assert {path for path in named if not any((place / path).exists() for place in places)} == set()
 
 
