@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ NOTE = "note:a.md"
 WALL_MS = 1_760_000_000_000
 
 
-def open_journal(path: Path, device_id: str = "me") -> Journal:
-    journal = Journal(path, wall_ms=lambda: WALL_MS)
+def open_journal(path: Path, device_id: str = "me", wall_ms: Callable[[], int] = lambda: WALL_MS) -> Journal:
+    journal = Journal(path, wall_ms=wall_ms)
     journal.bind(device_id=device_id, vault="main", endpoint="ws://127.0.0.1:1/ws/sync", token="secret")
     return journal
 

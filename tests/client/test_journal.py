@@ -21,7 +21,7 @@ from client.journals import (
     refused,
 )
 from core.changes import at, delete, dots, write
-from tidenote.client.journal import MAX_NEW_DOTS, BrokenJournal, Journal, Meta, Write, set_aside
+from tidenote.client.journal import MAX_NEW_DOTS, REPLACED_WITHIN_MS, BrokenJournal, Journal, Meta, Write, set_aside
 from tidenote.core.register import join_all
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import ConfigError, RefusedChange, StorageError
@@ -296,7 +296,23 @@ def test_a_blind_write_stays_blind(journal: Journal) -> None:
     journal.write([Write(NOTE, "one", base=frozenset())])
     journal.write([Write(NOTE, "two")])
     assert edit(journal, "three").base is None
-    assert [row.change.value for row in journal.pending()] == ["three"]
+    assert [(row.change.value, row.change.base) for row in journal.pending()] == [("one", frozenset()), ("three", None)]
+
+
+def test_a_deletion_replaces_no_text(journal: Journal) -> None:
+    first = edit(journal, "one")
+    journal.write([Write(NOTE, base=frozenset([first.dot]))])
+    assert [row.change.value for row in journal.pending()] == ["one", None]
+
+
+def test_only_what_was_saved_within_a_minute_is_replaced(path: Path) -> None:
+    now = [WALL_MS]
+    journal = open_journal(path, wall_ms=lambda: now[0])
+    for text in ("one", "two", "three", "four"):
+        edit(journal, text)
+        now[0] += REPLACED_WITHIN_MS // 2
+    assert [row.change.value for row in journal.pending()] == ["two", "four"]
+    journal.close()
 
 
 def test_what_was_sent_is_not_replaced(journal: Journal) -> None:

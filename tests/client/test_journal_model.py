@@ -8,6 +8,7 @@ end that both hold the same.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from client.journals import entry, open_journal, received, refusal
-from tidenote.client.journal import BaseEntry, Journal, Write
+from tidenote.client.journal import REPLACED_WITHIN_MS, BaseEntry, Journal, Write
 from tidenote.core.intake import Taken
 from tidenote.core.register import Register, join_all
 from tidenote.core.version import Change, Dot
@@ -30,9 +31,9 @@ texts = st.sampled_from(["", "one", "two\n", "drei ü"])
 CODES_OF_CHANGES = ["bad_value", "storage_full", "clock_too_far", "dot_reused", "dot_reused", "not_a_code"]
 
 
-def fast_journal(path: Path) -> Journal:
+def fast_journal(path: Path, wall_ms: Callable[[], int] = lambda: 0) -> Journal:
     """Return a journal that does not wait for the disk: nothing here cuts the power."""
-    journal = open_journal(path)
+    journal = open_journal(path, wall_ms=wall_ms)
     journal._db.execute("PRAGMA synchronous = OFF")
     return journal
 
@@ -43,6 +44,7 @@ class Row:
 
     change: Change
     fresh: bool = True
+    since: int | None = 0
     parked: bool = False
 
 
@@ -53,6 +55,7 @@ class Model:
     device_id: str = "me"
     clock: int = 0
     cursor: int = 0
+    now_ms: int = 0
     confirmed: dict[str, tuple[Change, ...]] = field(default_factory=dict)
     outbox: list[Row] = field(default_factory=list)
     bases: dict[str, BaseEntry] = field(default_factory=dict)
@@ -70,9 +73,12 @@ class Model:
         same_key = [row for row in self.outbox if row.change.key == write.key]
         old = same_key[-1] if same_key else None
         renames = write.moved_to or (old and old.change.moved_to)
-        seen = old and (write.base is None or old.change.dot in write.base)
-        if old and seen and (old.parked or (old.fresh and not renames)):
+        seen = old and old.change.dot in (write.base or ())
+        recent = old and old.since is not None and self.now_ms - old.since < REPLACED_WITHIN_MS
+        new.since = self.now_ms
+        if old and seen and (old.parked or (old.fresh and recent and write.value is not None and not renames)):
             new.change = self.on_top(new.change, old.change)
+            new.since = self.now_ms if write.moved_to else old.since
             if write.moved_to is None:
                 self.outbox[self.outbox.index(old)] = new
             else:
@@ -111,6 +117,7 @@ class Model:
                     place = len(self.outbox) - len(later) + 1
                     self.outbox.insert(place, successor)
                     successor.fresh = True
+                    successor.since = row.since
                 return
         row.parked = True
 
@@ -147,9 +154,9 @@ class JournalMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.journal = fast_journal(Path(self.folder.name) / "journal.db")
-        self.second = fast_journal(self.journal.path)
         self.model = Model()
+        self.journal = fast_journal(Path(self.folder.name) / "journal.db", lambda: self.model.now_ms)
+        self.second = fast_journal(self.journal.path)
         self.in_flight: list[Row] = []
         self.server_clock = 0
 
@@ -248,10 +255,15 @@ class JournalMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         for journal in (self.journal, self.second):
             journal.close()
-        self.journal, self.second = fast_journal(self.journal.path), fast_journal(self.journal.path)
+        self.journal = fast_journal(self.journal.path, lambda: self.model.now_ms)
+        self.second = fast_journal(self.journal.path)
         self.in_flight = []
         for row in self.model.outbox:
-            row.fresh = False
+            row.fresh, row.since = False, None
+
+    @rule()
+    def time_passes(self) -> None:
+        self.model.now_ms += REPLACED_WITHIN_MS // 2
 
     @rule()
     def retry_parked(self) -> None:

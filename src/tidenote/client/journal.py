@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -30,6 +30,10 @@ __all__ = ["BaseEntry", "BrokenJournal", "Journal", "Meta", "OutboxRow", "Write"
 
 MAX_NEW_DOTS: Final = 10
 """How often a refused change gets a new dot before it is parked: a server that always refuses must not keep us busy."""
+
+REPLACED_WITHIN_MS: Final = 60_000
+"""For how long a change that was never sent gives way to the next save of the same note. An editor that saves every
+other second must not fill the history; what a person wrote a minute ago and then took back must be in it."""
 
 _PAGE: Final = 256
 # Column names are constants of ours; values are always parameters (hence the noqa of S608 below).
@@ -153,6 +157,8 @@ class Journal:
         self._db = open_database(self.path)
         self._handed: dict[int, int] = {}
         """Outbox row -> how often it may have been sent without an answer; what was there before us counts as once."""
+        self._since: dict[int, int] = {}
+        """Outbox row of this process -> when its first text was saved, ms since 1970."""
         self._new_dots: dict[Dot, Dot] = {}
         """Own dots that were replaced in this process: a plan made before may still name the old ones."""
         with sqlite_errors(self.path):
@@ -224,10 +230,20 @@ class Journal:
         Args:
             prefix: of the keys.
         """
-        for page in self._pages("SELECT key FROM confirmed UNION SELECT key FROM outbox", prefix):
-            for (key,) in page:
-                if winner := self.winner(key):
+        after = ""
+        for page in self._pages(prefix):
+            confirmed = dict(page)
+            # A full page tells nothing of what comes after its last key.
+            until = page[-1][0] if len(page) == _PAGE else None
+            own = self._outbox_keys(prefix, after, until)
+            for key in sorted(confirmed.keys() | own):
+                if key in own:
+                    winner = self.winner(key)
+                else:
+                    winner = join_all(self._decode(confirmed[key])).winner
+                if winner is not None:
                     yield key, winner
+            after = page[-1][0] if page else after
 
     def keys(self, prefix: str = "") -> list[str]:
         """Return the keys that show something other than a deletion, in order, without reading their texts."""
@@ -246,7 +262,7 @@ class Journal:
 
     def confirmed_dots(self) -> Iterator[tuple[str, frozenset[Dot]]]:
         """Yield every confirmed key, in order, with the dots of its siblings."""
-        for page in self._pages("SELECT key, changes FROM confirmed", ""):
+        for page in self._pages(""):
             for key, changes in page:
                 yield key, frozenset(change.dot for change in self._decode(changes))
 
@@ -262,8 +278,8 @@ class Journal:
     ) -> list[Change]:
         """Put changes of this device into the state and the outbox, and what the folder now holds: one commit.
 
-        A change of the same key that was never sent, or that is parked, is replaced, if the write saw it; the new
-        one takes over its base.
+        A change of the same key that was saved within the last minute and never sent, or that is parked, is replaced
+        by one that saw it and deletes nothing; the new one takes over its base.
 
         Args:
             writes: in order; the creation of a rename goes before its tombstone.
@@ -297,10 +313,10 @@ class Journal:
         """Return how many changes are pending, how many are parked, and how many keys are in conflict."""
         with sqlite_errors(self.path):
             row: tuple[int, int, int] = self._db.execute(
-                "SELECT (SELECT count(*) FROM outbox WHERE NOT parked), (SELECT count(*) FROM outbox WHERE parked),"
+                "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM outbox WHERE parked),"
                 " (SELECT count(*) FROM confirmed WHERE conflict)"
             ).fetchone()
-        return row
+        return row[0] - row[1], row[1], row[2]
 
     def unconfirmed_keys(self) -> set[str]:
         """Return the keys of the outbox."""
@@ -487,17 +503,23 @@ class Journal:
         previous = self._rows("WHERE key = ? ORDER BY seq DESC LIMIT 1", write.key)
         if previous and self._replaceable(previous[0], change):
             row = self._take_over(previous[0], row)
-        self._put_row(row)
+        seq = self._put_row(row)
+        if not row.seq:
+            self._since[seq] = self._wall_ms()
         return row.change
 
     def _replaceable(self, row: OutboxRow, change: Change) -> bool:
         """Say whether a row that the server cannot have gives way to a change that has seen it."""
-        seen = change.base is None or row.change.dot in change.base
+        if row.change.dot not in (change.base or ()):
+            return False
         if row.parked:
-            return seen
+            return True
         # The halves of a rename keep their order: a target goes before the tombstone that names it.
         renames = row.change.moved_to is not None or change.moved_to is not None
-        return seen and not renames and not self._handed.get(row.seq)
+        # What was written and then deleted is to be found in the history.
+        if renames or change.deleted or self._handed.get(row.seq):
+            return False
+        return row.seq in self._since and self._wall_ms() - self._since[row.seq] < REPLACED_WITHIN_MS
 
     def _take_over(self, row: OutboxRow, successor: OutboxRow) -> OutboxRow:
         """Remove a row and return its successor with its base, and at its place if the order allows."""
@@ -701,13 +723,14 @@ class Journal:
         assert winner is not None
         conflict = len(siblings) > 1 or winner.conflict
         self._db.execute(
-            "INSERT OR REPLACE INTO confirmed VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO confirmed (key, changes, shown_hash, conflict) VALUES (?, ?, ?, ?)",
             (key, encode([from_change(change) for change in siblings]), winner.content_hash, conflict),
         )
 
-    def _put_row(self, row: OutboxRow) -> None:
+    def _put_row(self, row: OutboxRow) -> int:
+        """Insert a row, or replace the one with its number; return the number."""
         source = None if row.source is None else os.fsencode(_relative(row.source, self.path.parent))
-        self._db.execute(
+        cursor = self._db.execute(
             f"INSERT OR REPLACE INTO outbox ({_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
             (
                 row.seq or None,
@@ -721,6 +744,8 @@ class Journal:
                 row.attempts,
             ),
         )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
 
     def _delete_row(self, row: OutboxRow) -> None:
         self._db.execute("DELETE FROM outbox WHERE seq = ?", (row.seq,))
@@ -750,19 +775,27 @@ class Journal:
         except (msgspec.DecodeError, UnicodeError) as error:
             raise BrokenJournal(self.path, str(error)) from error
 
-    def _pages(self, query: str, prefix: str) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield pages of keys in order; between two of them the journal may be written to."""
+    def _pages(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
+        """Yield pages of the confirmed keys in order, the last one not full; between two, one may write."""
         after = ""
         while True:
             with sqlite_errors(self.path):
                 page = self._db.execute(
-                    f"SELECT * FROM ({query}) WHERE key > ? AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",  # noqa: S608
+                    "SELECT key, changes FROM confirmed WHERE key > ? AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",
                     (after, len(prefix), prefix, _PAGE),
                 ).fetchall()
-            if not page:
-                return
             yield page
+            if len(page) < _PAGE:
+                return
             after = page[-1][0]
+
+    def _outbox_keys(self, prefix: str, after: str, until: str | None) -> set[str]:
+        with sqlite_errors(self.path):
+            rows = self._db.execute(
+                "SELECT DISTINCT key FROM outbox WHERE key > ? AND substr(key, 1, ?) = ? AND (? IS NULL OR key <= ?)",
+                (after, len(prefix), prefix, until, until),
+            )
+            return {key for (key,) in rows}
 
 
 _CHANGES = msgspec.json.Decoder(list[WireChange])
