@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, take_in
 from tidenote.core.register import EMPTY, Register
-from tidenote.core.version import Change, Dot, Version
+from tidenote.core.sides import OnTie
+from tidenote.core.version import Change, Dot, Record, Version
 from tidenote.wire.session import Page
 
 
@@ -17,12 +18,13 @@ class Log:
     def __init__(self, clock: int = 0, author: str = "server.1-x") -> None:
         self.clock = clock
         self.author = author
+        self.on_tie: OnTie = "review"
         self.versions: list[Version] = []
         self.entries: dict[str, CrdtEntry] = {}
         self.blobs: set[str] = set()
 
     def take_in(self, *pushes: Sequence[Change], wall_ms: int = 0) -> Batch:
-        batch = take_in(self, pushes, author=self.author, wall_ms=wall_ms)
+        batch = take_in(self, pushes, author=self.author, wall_ms=wall_ms, on_tie=self.on_tie)
         self.versions += batch.versions
         self.entries |= {entry.key: entry for entry in batch.entries}
         self.clock = batch.clock
@@ -30,6 +32,10 @@ class Log:
 
     def register(self, key: str) -> Register:
         return self.entries[key].register if key in self.entries else EMPTY
+
+    def record(self, key: str, dot: Dot) -> Record | None:
+        found = self.version(key, dot)
+        return Record.of(found) if found else None
 
     def version(self, key: str, dot: Dot) -> Version | None:
         return next((found for found in self.versions_of(key) if found.dot == dot), None)

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from tidenote.core.clock import too_far_ahead
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.register import Register
 from tidenote.core.resolve import resolve
-from tidenote.core.version import SERVER_PREFIX, Change, Dot, Version
+from tidenote.core.sides import OnTie
+from tidenote.core.version import SERVER_PREFIX, Change, Dot, Record, Version
 from tidenote.errors import RefusedChange
+
+MAX_ROUNDS: Final = 8
+"""How often one batch looks at its keys; what could be settled even then waits for the key's next change."""
 
 
 class View(Protocol):
@@ -30,8 +34,12 @@ class View(Protocol):
         """Return a key's siblings, with a context of its floor and of the covered dots that have not arrived."""
         ...
 
+    def record(self, key: str, dot: Dot) -> Record | None:
+        """Return what is known of a key's version with this dot, replaced or not; None if it never arrived."""
+        ...
+
     def version(self, key: str, dot: Dot) -> Version | None:
-        """Return the version of a key with this dot, replaced or not; None if it never arrived."""
+        """Return the version of a key with this dot; None if it never arrived or its content is no longer kept."""
         ...
 
     def had_content(self, key: str, content_hash: str) -> bool:
@@ -91,7 +99,9 @@ class Batch:
     results: list[Taken | Refused] = field(default_factory=list)
 
 
-def take_in(view: View, pushes: Iterable[Sequence[Change]], *, author: str, wall_ms: int) -> Batch:
+def take_in(
+    view: View, pushes: Iterable[Sequence[Change]], *, author: str, wall_ms: int, on_tie: OnTie = "review"
+) -> Batch:
     """Join pushed changes into the log's registers and settle what can be settled.
 
     Args:
@@ -99,17 +109,19 @@ def take_in(view: View, pushes: Iterable[Sequence[Change]], *, author: str, wall
         pushes: the changes of each push; the changes of one push may refer to each other (a rename).
         author: the device id of the server's own versions, `server.<epoch>`.
         wall_ms: the server's wall clock, ms since 1970; only bounds timestamps.
+        on_tie: what the vault does with merges of edits that have equal timestamps.
     """
-    return _Intake(view, author, wall_ms).run(pushes)
+    return _Intake(view, author, wall_ms, on_tie).run(pushes)
 
 
 class _Intake:
     """The state of one `take_in`: the view with this batch's own writes on top."""
 
-    def __init__(self, view: View, author: str, wall_ms: int) -> None:
+    def __init__(self, view: View, author: str, wall_ms: int, on_tie: OnTie) -> None:
         self.view = view
         self.author = author
         self.wall_ms = wall_ms
+        self.on_tie = on_tie
         self.batch = Batch(view.clock, view.clock)
         self.registers: dict[str, Register] = {}
         self.changed_at: dict[str, int] = {}
@@ -125,9 +137,8 @@ class _Intake:
                     refused_keys.add(change.key)
                     result = Refused(change, refusal.code, refusal.message, self.batch.clock)
                 self.batch.results.append(result)
-        # Once per key, after all changes have joined: what a rename brings along is then in place.
-        for key in list(self.registers):
-            self.settle(key)
+        # After all changes have joined: what a rename brings along is then in place.
+        self.settle()
         self.batch.entries = sorted(
             (CrdtEntry(key, self.registers[key], changed_at) for key, changed_at in self.changed_at.items()),
             key=lambda entry: entry.changed_at,
@@ -135,9 +146,11 @@ class _Intake:
         return self.batch
 
     def take(self, change: Change, refused_keys: set[str]) -> Taken:
-        known = self.version(change.key, change.dot)
+        known = self.record(change.key, change.dot)
         if known:
-            if change.is_duplicate_of(known.change):
+            if known.is_of(change):
+                if not self.register(change.key).siblings:
+                    self.registers[change.key] = self.register(change.key)
                 return Taken(change, known.receipt, duplicate=True)
             raise RefusedChange("this key and dot came before with other content", "dot_reused")
         self.check(change, refused_keys)
@@ -174,36 +187,45 @@ class _Intake:
         # Also where nothing altered: the author of a change that lost on arrival has to learn what it lost to.
         self.changed_at[key] = version.receipt
 
-    def settle(self, key: str) -> None:
-        register = self.registers[key]
-        outcome = resolve(register, self)
-        if outcome is None:
-            return
+    def settle(self) -> None:
+        """Settle what can be, until nothing more can: what one key gets may settle another."""
+        for key in list(self.registers):
+            if not self.registers[key].siblings:
+                self.bring_tombstone_back(key)
+        for _ in range(MAX_ROUNDS):
+            before = self.batch.clock
+            for key in list(self.registers):
+                for settlement in resolve(key, self, self.on_tie):
+                    receipt = self.batch.clock + 1
+                    self.append(Version(settlement.change(Dot(receipt, self.author)), receipt))
+            if self.batch.clock == before:
+                return
+
+    def bring_tombstone_back(self, key: str) -> None:
+        """Delete a key anew whose tombstone was forgotten, so that a device which comes with an old change hears of it.
+
+        Only there can a register be empty: all that came was known, or is covered by what was known.
+        """
         receipt = self.batch.clock + 1
-        change = Change(
-            key,
-            Dot(receipt, self.author),
-            outcome.value,
-            outcome.blob,
-            base=register.dots,
-            moved_to=outcome.moved_to,
-            modified_at=outcome.modified_at,
-        )
-        self.append(Version(change, receipt))
+        self.append(Version(Change(key, Dot(receipt, self.author), base=frozenset()), receipt))
 
     def register(self, key: str) -> Register:
         return self.registers.get(key) or self.view.register(key)
+
+    def record(self, key: str, dot: Dot) -> Record | None:
+        arrived = self.arrived.get((key, dot))
+        return Record.of(arrived) if arrived else self.view.record(key, dot)
 
     def version(self, key: str, dot: Dot) -> Version | None:
         return self.arrived.get((key, dot)) or self.view.version(key, dot)
 
     def arrived_of(self, key: str, dots: frozenset[Dot]) -> list[Dot]:
-        return [dot for dot in dots if self.version(key, dot)]
+        return [dot for dot in dots if (key, dot) in self.arrived or self.view.record(key, dot)]
 
     def had_content(self, key: str, content_hash: str) -> bool:
-        replaced_now = (self.version(key, dot) for dot in self.batch.replaced.get(key, ()))
+        replaced_now = (self.record(key, dot) for dot in self.batch.replaced.get(key, ()))
         return self.view.had_content(key, content_hash) or any(
-            version is not None and version.change.content_hash == content_hash for version in replaced_now
+            record is not None and record.content_hash == content_hash for record in replaced_now
         )
 
 

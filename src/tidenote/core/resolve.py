@@ -1,20 +1,41 @@
-"""What happens to concurrent siblings: the one table of automatic outcomes.
+"""What happens to concurrent siblings: the one table of automatic outcomes (docs/merge.md, section 2).
 
-Pure. A row that applies yields the content of one more version, written by the server, whose base is all the
-siblings that it settles; if none applies, the siblings stay and a person is asked.
+Pure. The first row that applies says which versions the server writes, each based on exactly the siblings that it
+settles; if none applies, the siblings stay and a person is asked. How two texts become one is sides.py's matter.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
+from tidenote.core.ancestry import NoBase, nearest_common_ancestor
 from tidenote.core.register import Register
-from tidenote.core.version import BlobRef, Change
+from tidenote.core.sides import OnTie, Side, latest
+from tidenote.core.version import BlobRef, Change, Dot, Record, Version
+
+MAX_HOPS: Final = 16
+"""How many renames in a row an edit follows."""
+
+MAX_SIBLINGS: Final = 64
+"""More texts than these are not merged: what one batch costs has to be bounded."""
 
 
-class History(Protocol):
-    """What a row may ask about a key's past."""
+class Log(Protocol):
+    """What a row may ask about the vault, this batch included."""
+
+    def register(self, key: str) -> Register:
+        """Return a key's state."""
+        ...
+
+    def version(self, key: str, dot: Dot) -> Version | None:
+        """Return the version of a key with this dot; None if it never arrived or its content is no longer kept."""
+        ...
+
+    def record(self, key: str, dot: Dot) -> Record | None:
+        """Return what is known of the version of a key with this dot; None if it never arrived."""
+        ...
 
     def had_content(self, key: str, content_hash: str) -> bool:
         """Say whether a replaced version of the key had this content."""
@@ -22,68 +43,259 @@ class History(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """The content that settles all siblings of a key."""
+class Settlement:
+    """One version for the server to write: all of a `Change` but its dot.
 
-    value: str | None
-    blob: BlobRef | None
-    moved_to: str | None
-    modified_at: int | None
+    Attributes:
+        key: where.
+        base: the siblings that it settles; empty for a text that comes from another key to stand beside the others.
+    """
 
-    @classmethod
-    def like(cls, change: Change) -> Outcome:
-        """Return the outcome that repeats one sibling."""
-        return cls(change.value, change.blob, change.moved_to, change.modified_at)
+    key: str
+    base: frozenset[Dot]
+    value: str | None = None
+    blob: BlobRef | None = None
+    moved_to: str | None = None
+    modified_at: int | None = None
+    live: bool = False
+    conflict: bool = False
+    merged_from: frozenset[Dot] = frozenset()
+
+    def change(self, dot: Dot) -> Change:
+        """Return the settlement as a change by the author of a dot."""
+        return Change(
+            self.key,
+            dot,
+            self.value,
+            self.blob,
+            self.base,
+            self.moved_to,
+            self.modified_at,
+            self.live,
+            self.conflict,
+            self.merged_from,
+        )
 
 
-def resolve(register: Register, history: History) -> Outcome | None:
-    """Return the outcome of the first row of the table that applies, None if the siblings stay.
+def resolve(key: str, log: Log, on_tie: OnTie = "review") -> list[Settlement]:
+    """Return what the first row of the table that applies writes, in order; nothing if the siblings stay.
 
     Args:
-        register: the key's state after all changes of a batch have joined.
-        history: the key's past.
+        key: the key to settle, after all changes of a batch have joined.
+        log: the vault.
+        on_tie: what the vault does with merges of edits that have equal timestamps.
     """
-    if len(register.siblings) < 2:
-        return None
-    for row in (_equal_content, _only_deletions, _rebuilt_journal, _edit_and_deletion):
-        if outcome := row(register.siblings, history):
-            return outcome
+    siblings = log.register(key).siblings
+    if len(siblings) < 2:
+        return []
+    case = _Case(key, siblings, log, on_tie)
+    for row in (_equal_content, _renamed, _deletions, _edits):
+        if settlements := row(case):
+            return settlements
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """The siblings of one key, in the order of their dots, and what to know about them."""
+
+    key: str
+    siblings: tuple[Change, ...]
+    log: Log
+    on_tie: OnTie
+
+    @property
+    def deletions(self) -> list[Change]:
+        return [change for change in self.siblings if change.deleted]
+
+    @property
+    def edits(self) -> list[Change]:
+        return [change for change in self.siblings if not change.deleted]
+
+    def parents(self, dot: Dot) -> frozenset[Dot] | None:
+        """Return the base of a version, empty for a blind write; None if it never arrived."""
+        record = self.log.record(self.key, dot)
+        return (record.base or frozenset()) if record else None
+
+    def ancestor(self, first: Iterable[Dot], second: Iterable[Dot]) -> Change | NoBase:
+        """Return the nearest common ancestor of two sides; unclear, too, if it is no longer kept."""
+        found = nearest_common_ancestor(first, second, self.parents)
+        if isinstance(found, NoBase):
+            return found
+        version = self.log.version(self.key, found)
+        return version.change if version else NoBase.UNCLEAR
+
+
+# -- rows without a rename
+
+
+def _equal_content(case: _Case) -> list[Settlement]:
+    """All siblings say the same: one version, no conflict."""
+    return [_repeat(case.key, case.siblings)] if _all_same(case.siblings) else []
+
+
+def _deletions(case: _Case) -> list[Settlement]:
+    """Nothing but deletions, or beside them only what a device offers that forgot everything: a deletion stays."""
+    deletions = case.deletions
+    if not deletions or not all(_is_old(change, case.log) for change in case.edits):
+        return []
+    modified_at = latest(*(change.modified_at for change in deletions))
+    return [Settlement(case.key, _dots(case.siblings), moved_to=_last_target(deletions), modified_at=modified_at)]
+
+
+def _edits(case: _Case) -> list[Settlement]:
+    """Edits become one where that needs no person. It stays, whatever was deleted beside it; the history shows both."""
+    edits = case.edits
+    base = _dots(case.siblings)
+    if _all_same(edits):
+        return [_repeat(case.key, edits, base=base)]
+    if len(edits) > MAX_SIBLINGS or any(change.value is None for change in edits):
+        return []
+    side = Side.of(edits[0])
+    for change in edits[1:]:
+        united = side.unite(Side.of(change), case.ancestor(side.nodes, [change.dot]), case.on_tie)
+        if united is None:
+            return []
+        side = united
+    return [_write(case.key, base, side)]
+
+
+# -- renames
+
+
+def _renamed(case: _Case) -> list[Settlement]:
+    """Renamed here, edited or renamed elsewhere: the greatest rename's target is the note's home, and all go there."""
+    homes = [(change, home) for change in case.deletions if (home := _home(case, change))]
+    if not homes:
+        return []
+    kept, home = homes[-1]
+    renames = [change for change, _ in homes]
+    followers = [change for change in case.edits if _is_edit_of(case, change, renames)]
+    if not followers and len(case.deletions) == 1:
+        return []
+    strays: dict[str, frozenset[Dot]] = {}
+    for change, other in homes:
+        if other != home:
+            strays[other] = strays.get(other, frozenset()) | {change.dot}
+    guests = [
+        (change, nodes)
+        for other, nodes in strays.items()
+        for change in case.log.register(other).siblings
+        if not change.deleted
+    ] + [(change, frozenset([change.dot])) for change in followers]
+    return [
+        *_receive(case, kept, home, guests),
+        *(_move(other, case.log.register(other).siblings, home) for other in strays),
+        # Edits that are a note of their own (created here, or blind) are no followers: they stay, beside the tombstone.
+        _move(case.key, [*case.deletions, *followers], home),
+    ]
+
+
+def _home(case: _Case, tombstone: Change) -> str | None:
+    """Return where a renamed note is now; None if it was deleted, came back here, or was not renamed."""
+    passed = {case.key}
+    target = tombstone.moved_to
+    for _ in range(MAX_HOPS):
+        if target is None or target in passed:
+            return None
+        siblings = case.log.register(target).siblings
+        if not all(change.deleted for change in siblings):
+            return target
+        passed.add(target)
+        target = _last_target(siblings)
     return None
 
 
-def _equal_content(siblings: tuple[Change, ...], _: History) -> Outcome | None:
-    """All siblings say the same: one version, no conflict."""
-    first = siblings[-1]
-    return Outcome.like(first) if all(first.same_content(other) for other in siblings) else None
+def _is_edit_of(case: _Case, change: Change, renames: Sequence[Change]) -> bool:
+    """Say whether a change is an edit of the note that was renamed, and not another note at the same path."""
+    ancestor = case.ancestor(_dots(renames), [change.dot])
+    if ancestor is NoBase.NONE:
+        # A blind rename doesn't say what it has seen; a based edit says that there was something before it.
+        return bool(change.base) and any(rename.base is None for rename in renames)
+    return ancestor is NoBase.UNCLEAR or not ancestor.deleted
 
 
-def _only_deletions(siblings: tuple[Change, ...], _: History) -> Outcome | None:
-    """Deleted here and renamed there, or renamed to two targets: the greatest rename stays."""
-    return _deletion(siblings) if all(change.deleted for change in siblings) else None
+def _receive(case: _Case, kept: Change, home: str, guests: Sequence[tuple[Change, frozenset[Dot]]]) -> list[Settlement]:
+    """Merge what comes along into the winner at the note's home; what can't be merged stands beside it."""
+    siblings = case.log.register(home).siblings
+    winner = [change for change in siblings if not change.deleted][-1]
+    side = before = None if winner.value is None else Side.of(winner, frozenset([kept.dot]))
+    merged: list[Dot] = []
+    apart: list[Change] = []
+    for change, nodes in guests:
+        united = None
+        if side and change.value is not None:
+            united = side.unite(Side.of(change, nodes), case.ancestor(side.nodes, nodes), case.on_tie)
+        if united:
+            side = united
+            merged.append(change.dot)
+        elif not any(change.same_content(other) for other in (*siblings, *apart)):
+            apart.append(change)
+    written = []
+    if side and before and (side.text, side.conflict) != (before.text, before.conflict):
+        written.append(_write(home, frozenset([winner.dot]), side, frozenset(merged)))
+    return written + [_repeat(home, [change], base=frozenset(), merged_from=_dots([change])) for change in apart]
 
 
-def _rebuilt_journal(siblings: tuple[Change, ...], history: History) -> Outcome | None:
-    """A device that forgot everything offers what others deleted meanwhile: the deletion stays."""
-    deletions = tuple(change for change in siblings if change.deleted)
-    offered = [change for change in siblings if not change.deleted]
-    if not deletions or not all(_is_old(change, history) for change in offered):
-        return None
-    return _deletion(deletions)
+# -- what is written
 
 
-def _edit_and_deletion(siblings: tuple[Change, ...], _: History) -> Outcome | None:
-    """The edit stays, whatever was deleted beside it; the history shows both."""
-    edits = [change for change in siblings if not change.deleted]
-    if len(edits) == len(siblings) or not all(edits[-1].same_content(other) for other in edits):
-        return None
-    return Outcome.like(edits[-1])
+def _write(key: str, base: frozenset[Dot], side: Side, merged_from: frozenset[Dot] = frozenset()) -> Settlement:
+    return Settlement(
+        key,
+        base,
+        side.text,
+        modified_at=side.modified_at,
+        live=side.live,
+        conflict=side.conflict,
+        merged_from=merged_from,
+    )
 
 
-def _deletion(deletions: tuple[Change, ...]) -> Outcome:
-    renames = [change for change in deletions if change.moved_to]
-    return Outcome.like((renames or deletions)[-1])
+def _repeat(
+    key: str,
+    changes: Sequence[Change],
+    *,
+    base: frozenset[Dot] | None = None,
+    merged_from: frozenset[Dot] = frozenset(),
+) -> Settlement:
+    """Return the content that changes have in common."""
+    last = changes[-1]
+    return Settlement(
+        key,
+        _dots(changes) if base is None else base,
+        last.value,
+        last.blob,
+        last.moved_to,
+        latest(*(change.modified_at for change in changes)),
+        live=all(change.live for change in changes),
+        conflict=any(change.conflict for change in changes),
+        merged_from=merged_from,
+    )
 
 
-def _is_old(change: Change, history: History) -> bool:
+def _move(key: str, settled: Sequence[Change], target: str) -> Settlement:
+    modified_at = latest(*(change.modified_at for change in settled))
+    return Settlement(key, _dots(settled), moved_to=target, modified_at=modified_at)
+
+
+# -- small questions
+
+
+def _dots(changes: Iterable[Change]) -> frozenset[Dot]:
+    return frozenset(change.dot for change in changes)
+
+
+def _all_same(changes: Sequence[Change]) -> bool:
+    return all(changes[-1].same_content(other) for other in changes)
+
+
+def _last_target(deletions: Iterable[Change]) -> str | None:
+    """Return where the greatest rename among deletions leads; None if there is none."""
+    targets = [change.moved_to for change in deletions if change.moved_to]
+    return targets[-1] if targets else None
+
+
+def _is_old(change: Change, log: Log) -> bool:
     content = change.content_hash
-    return change.base == frozenset() and content is not None and history.had_content(change.key, content)
+    return change.base == frozenset() and content is not None and log.had_content(change.key, content)

@@ -91,6 +91,7 @@ def test_every_operation_refuses_an_unknown_vault(store: Store, name: str) -> No
         lambda: store.history(name, note("a")),
         lambda: store.new_generation(name, wall_ms=WALL_MS),
         lambda: store.fence(name, "2-00000000"),
+        lambda: store.set_on_tie(name, "ask"),
     ):
         with pytest.raises(AccessError) as caught:
             operation()
@@ -193,13 +194,14 @@ def test_based_writes_replace_exactly_what_they_saw(store: Store) -> None:
     take(store, change("a", 1, "base", base=[]))
     base = [Dot(1, "dev1")]
     take(store, change("a", 2, "left", base=base))
-    take(store, change("a", 9, "right", by="dev2", base=base))
+    # What else this author had seen never arrived, so nothing is merged.
+    take(store, change("a", 9, "right", by="dev2", base=[*base, Dot(8, "dev3")]))
     (entry,) = store.entries("main", [note("a")])
     assert [sibling.value for sibling in entry.register.siblings] == ["left", "right"]
     take(store, change("a", 10, "settled", base=[Dot(2, "dev1"), Dot(9, "dev2")]))
     (entry,) = store.entries("main", [note("a")])
     assert [sibling.value for sibling in entry.register.siblings] == ["settled"]
-    assert entry.register.context.dots == frozenset()
+    assert entry.register.context.dots == {Dot(8, "dev3")}
 
 
 def test_a_blind_write_beside_a_newer_based_one_is_a_pair(store: Store) -> None:
@@ -248,6 +250,53 @@ def test_an_edit_wins_over_a_concurrent_deletion_by_a_version_of_the_server(stor
     assert entry.winner.value == "edited"
     assert entry.winner.dot == Dot(batch.clock, f"server.{store.vault('main').epoch}")
     assert len(store.history("main", note("a"))) == 4
+
+
+@pytest.mark.parametrize("on_tie", ["review", "ask", "merge"])
+def test_edits_with_a_common_base_are_merged_as_the_vault_wants_it(store: Store, on_tie: str) -> None:
+    info = store.set_on_tie("main", on_tie)
+    assert info == store.vault("main") == store.create_vault("main") == store.vaults()[0]
+    assert info.on_tie == on_tie
+    base = "one\ntwo\nthree\n"
+    take(store, change("a", 1, base, base=[]), change("b", 1, base, base=[]))
+    # The nearest version that both know is some versions back.
+    for time in range(2, 6):
+        take(store, change("a", time, f"{base}{time}\n", base=[Dot(time - 1, "dev1")]))
+    take(store, change("a", 7, f"zero\n{base}", by="dev2", base=[Dot(1, "dev1")]))
+    take(store, change("b", 2, f"{base}four\n", base=[Dot(1, "dev1")]))
+    take(store, change("b", 2, f"zero\n{base}", by="dev2", base=[Dot(1, "dev1")]))
+    a, b = store.entries("main", [note("a"), note("b")])
+    assert [(found.value, found.conflict) for found in a.register.siblings] == [(f"zero\n{base}5\n", False)]
+    assert len(b.register.siblings) == (2 if on_tie == "ask" else 1)
+    assert b.winner is not None
+    assert b.winner.conflict is (on_tie == "review")
+
+
+def test_a_setting_outlives_a_new_generation_and_fencing(store: Store) -> None:
+    store.set_on_tie("main", "ask")
+    store.fence("main", "5-cafebabe")
+    assert store.new_generation("main", wall_ms=WALL_MS).on_tie == "ask"
+    assert store.vault("main").on_tie == "ask"
+
+
+def test_a_vault_cannot_be_told_to_treat_ties_in_another_way(store: Store) -> None:
+    with pytest.raises(ConfigError) as caught:
+        store.set_on_tie("main", "never")
+    assert caught.value.code == "bad_request"
+    assert store.vault("main").on_tie == "review"
+
+
+def test_an_edit_follows_a_rename_to_a_key_that_the_batch_does_not_name(store: Store) -> None:
+    take(store, change("a", 1, "one\n", base=[]))
+    seen = [Dot(1, "dev1")]
+    take(store, change("b", 2, "one\n", base=[]), change("a", 3, None, base=seen, moved_to="b"))
+    take(store, change("c", 4, "one\n", base=[]), change("b", 5, None, base=[Dot(2, "dev1")], moved_to="c"))
+    batch = take(store, change("a", 2, "one\ntwo\n", by="dev2", base=seen))
+    assert [entry.key for entry in batch.entries] == [note("c"), note("a")]
+    assert winner(store, "c") == "one\ntwo\n"
+    (entry,) = store.entries("main", [note("a")])
+    assert [sibling.moved_to for sibling in entry.register.siblings] == [note("c")]
+    assert store.history("main", note("c"))[-1].change.merged_from == {Dot(2, "dev2")}
 
 
 def test_what_a_rebuilt_journal_offers_again_stays_deleted(store: Store) -> None:

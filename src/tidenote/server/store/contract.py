@@ -1,4 +1,4 @@
-"""What the server asks of its disk: nine small operations on the logs of vaults.
+"""What the server asks of its disk: small operations on the logs of vaults.
 
 One acceptance suite (tests/server/store/test_contract.py) runs against every implementation. What a batch of pushes
 does to the log is core/intake.py's matter: a store loads, asks it, and commits.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, get_args
 
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
+from tidenote.core.sides import OnTie
 from tidenote.core.version import Change, Dot, Version
 from tidenote.errors import AccessError, ConfigError, StorageError
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
@@ -36,12 +37,14 @@ class VaultInfo:
         epoch: `<generation>-<8 hex digits>` of its log.
         clock: the last receipt; 0 while nothing was taken in.
         fenced_by: the later epoch that this server heard of and gave way to; None while it may write.
+        on_tie: what to do with merges of edits that have equal timestamps (docs/merge.md, section 3).
     """
 
     name: str
     epoch: str
     clock: int
     fenced_by: str | None = None
+    on_tie: OnTie = "review"
 
     @classmethod
     def new(cls, name: str, token: str) -> VaultInfo:
@@ -61,12 +64,24 @@ class VaultInfo:
     def next_generation(self, token: str, wall_ms: int) -> VaultInfo:
         """Return the vault under a new epoch, later than its own and the one it is fenced by."""
         generation = max(generation_of(self.epoch), generation_of(self.fenced_by or self.epoch)) + 1
-        return VaultInfo(self.name, f"{generation}-{token}", max(self.clock, wall_ms) + GENERATION_GAP)
+        clock = max(self.clock, wall_ms) + GENERATION_GAP
+        return replace(self, epoch=f"{generation}-{token}", clock=clock, fenced_by=None)
 
     def fence(self, by_epoch: str) -> VaultInfo:
         """Return the vault fenced by an epoch; unchanged if that is no later than what it knows."""
         known = max(generation_of(self.epoch), generation_of(self.fenced_by or self.epoch))
         return replace(self, fenced_by=by_epoch) if generation_of(by_epoch) > known else self
+
+    def settle_ties(self, on_tie: str) -> VaultInfo:
+        """Return the vault with another setting for ties.
+
+        Raises:
+            ConfigError: `bad_request`, if it is none of `OnTie`.
+        """
+        for known in get_args(OnTie):
+            if on_tie == known:
+                return replace(self, on_tie=known)
+        raise ConfigError(f"on_tie is one of {', '.join(get_args(OnTie))}, not {on_tie!r}", "bad_request")
 
     def check_writable(self) -> None:
         """Check that this server may still write the vault.
@@ -167,6 +182,16 @@ class Store(Protocol):
         """Return all versions that a key ever had, by receipt; empty if nobody wrote it."""
         ...
 
+    def open_conflicts(self, vault: str, after: str | None, limit: int) -> list[str]:
+        """Return keys with several siblings, or with one that is marked for a person to look at, in order.
+
+        Args:
+            vault: its name.
+            after: the key to go on after; None to start.
+            limit: the most keys to return.
+        """
+        ...
+
     def new_generation(self, vault: str, *, wall_ms: int) -> VaultInfo:
         """Begin a new epoch of a log that was restored or promoted, and take writes again if it was fenced.
 
@@ -177,6 +202,14 @@ class Store(Protocol):
 
     def fence(self, vault: str, by_epoch: str) -> None:
         """Give way to a later generation, for good: `take_in` is `fenced` from now on. An earlier one is ignored."""
+        ...
+
+    def set_on_tie(self, vault: str, on_tie: str) -> VaultInfo:
+        """Set what later batches do with merges of edits that have equal timestamps: `review`, `ask` or `merge`.
+
+        Raises:
+            ConfigError: `bad_request`, if it is none of these.
+        """
         ...
 
     def close(self) -> None:

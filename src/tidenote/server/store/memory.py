@@ -13,7 +13,7 @@ from itertools import count
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, server_author, take_in
 from tidenote.core.register import EMPTY, Register
-from tidenote.core.version import Change, Dot, Version
+from tidenote.core.version import Change, Dot, Record, Version
 from tidenote.server.store.contract import MAX_BEHIND, VaultInfo, unknown_vault
 from tidenote.server.store.paging import Weight, fitting, text_size
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
@@ -61,6 +61,10 @@ class _View:
     def register(self, key: str) -> Register:
         entry = self.vault.entries.get(key)
         return entry.register if entry else EMPTY
+
+    def record(self, key: str, dot: Dot) -> Record | None:
+        version = self.version(key, dot)
+        return Record.of(version) if version else None
 
     def version(self, key: str, dot: Dot) -> Version | None:
         return self.vault.versions.get(key, {}).get(dot)
@@ -116,7 +120,8 @@ class MemoryStore:
         """Take pushes in, all or nothing."""
         log = self._vault(vault)
         log.info.check_writable()
-        batch = take_in(_View(log, has_blob), pushes, author=server_author(log.info.epoch), wall_ms=wall_ms)
+        view, author = _View(log, has_blob), server_author(log.info.epoch)
+        batch = take_in(view, pushes, author=author, wall_ms=wall_ms, on_tie=log.info.on_tie)
         log.append(batch)
         return batch
 
@@ -152,6 +157,15 @@ class MemoryStore:
         """Return all versions that a key ever had, by receipt."""
         return list(self._vault(vault).versions.get(key, {}).values())
 
+    def open_conflicts(self, vault: str, after: str | None, limit: int) -> list[str]:
+        """Return keys that a person should look at, in order."""
+        return [
+            key
+            for key, entry in sorted(self._vault(vault).entries.items())
+            if after is None or key > after
+            if len(entry.register.siblings) > 1 or any(change.conflict for change in entry.register.siblings)
+        ][:limit]
+
     def new_generation(self, vault: str, *, wall_ms: int) -> VaultInfo:
         """Begin a new epoch."""
         log = self._vault(vault)
@@ -162,6 +176,12 @@ class MemoryStore:
         """Give way to a later generation."""
         log = self._vault(vault)
         log.info = log.info.fence(by_epoch)
+
+    def set_on_tie(self, vault: str, on_tie: str) -> VaultInfo:
+        """Set what to do with ties."""
+        log = self._vault(vault)
+        log.info = log.info.settle_ties(on_tie)
+        return log.info
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

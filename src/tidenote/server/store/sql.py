@@ -21,6 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, server_author, take_in
+from tidenote.core.sides import OnTie
 from tidenote.core.version import Change, Dot, Version
 from tidenote.errors import ConfigError, StorageError
 from tidenote.server.store.contract import MAX_BEHIND, VaultInfo, unknown_vault
@@ -35,6 +36,8 @@ from tidenote.wire.session import Page
 
 DATABASE_FILE: Final = "tidenote.db"
 LOCK_FILE: Final = "server.lock"
+
+_VaultRow = Row[tuple[int, str, str, int, str | None, OnTie]]
 
 _VAULT: BindParameter[Any] = bindparam("in_vault")
 _BY_NAME = select(vaults).where(vaults.c.name == bindparam("with_name"))
@@ -71,6 +74,20 @@ _MANIFEST = (
     .join(siblings, (siblings.c.vault_id == _VAULT) & (siblings.c.key == _MANIFEST_KEYS.c.key))
     .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
     .order_by(_MANIFEST_KEYS.c.key)
+)
+_OPEN_CONFLICTS = (
+    select(siblings.c.key)
+    .where(siblings.c.vault_id == _VAULT, siblings.c.key > bindparam("after"))
+    .group_by(siblings.c.key)
+    .having(func.count() > 1)
+    .union(
+        select(siblings.c.key)
+        .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
+        .where(versions.c.conflict.is_(True), versions.c.key > bindparam("after"))
+        .where(siblings.c.vault_id == _VAULT, siblings.c.key == versions.c.key)
+    )
+    .order_by("key")
+    .limit(bindparam("most"))
 )
 _HISTORY = (
     select(*COLUMNS)
@@ -136,7 +153,8 @@ class SqlStore:
             if row := connection.execute(_BY_NAME, {"with_name": name}).first():
                 return _info(row)
             info = VaultInfo.new(name, self._new_token())
-            connection.execute(insert(vaults).values(name=name, epoch=info.epoch, clock=info.clock))
+            values = {"name": name, "epoch": info.epoch, "clock": info.clock, "on_tie": info.on_tie}
+            connection.execute(insert(vaults).values(values))
             return info
 
     def take_in(
@@ -154,7 +172,8 @@ class SqlStore:
             info.check_writable()
             view = SqlView(connection, row.id, info.clock, has_blob)
             view.prefetch(pushes)
-            batch = take_in(view, pushes, author=server_author(info.epoch), wall_ms=wall_ms)
+            author = server_author(info.epoch)
+            batch = take_in(view, pushes, author=author, wall_ms=wall_ms, on_tie=info.on_tie)
             view.write(batch, wall_ms)
         return batch
 
@@ -209,6 +228,12 @@ class SqlStore:
             values = {"in_vault": _find(connection, vault).id, "of_key": key}
             return [to_version(row) for row in connection.execute(_HISTORY, values)]
 
+    def open_conflicts(self, vault: str, after: str | None, limit: int) -> list[str]:
+        """Return keys that a person should look at, in order."""
+        with self._reading() as connection:
+            values = {"in_vault": _find(connection, vault).id, "after": after or "", "most": limit}
+            return list(connection.execute(_OPEN_CONFLICTS, values).scalars())
+
     def new_generation(self, vault: str, *, wall_ms: int) -> VaultInfo:
         """Begin a new epoch."""
         with self._writing() as connection:
@@ -220,6 +245,12 @@ class SqlStore:
         with self._writing() as connection:
             row = _lock_row(connection, vault)
             _update(connection, row, _info(row).fence(by_epoch))
+
+    def set_on_tie(self, vault: str, on_tie: str) -> VaultInfo:
+        """Set what to do with ties."""
+        with self._writing() as connection:
+            row = _lock_row(connection, vault)
+            return _update(connection, row, _info(row).settle_ties(on_tie))
 
     def close(self) -> None:
         """Release the database and the folder."""
@@ -294,14 +325,14 @@ def _url(data: Path, url: str | None) -> URL:
     return parsed
 
 
-def _find(connection: Connection, name: str) -> Row[tuple[int, str, str, int, str | None]]:
+def _find(connection: Connection, name: str) -> _VaultRow:
     row = connection.execute(_BY_NAME, {"with_name": name}).first()
     if row is None:
         raise unknown_vault(name)
     return row
 
 
-def _lock_row(connection: Connection, name: str) -> Row[tuple[int, str, str, int, str | None]]:
+def _lock_row(connection: Connection, name: str) -> _VaultRow:
     """Return a vault's row, and hold it to the end of the transaction: its reads come after every earlier commit."""
     row = connection.execute(_BY_NAME.with_for_update(), {"with_name": name}).first()
     if row is None:
@@ -309,12 +340,11 @@ def _lock_row(connection: Connection, name: str) -> Row[tuple[int, str, str, int
     return row
 
 
-def _info(row: Row[tuple[int, str, str, int, str | None]]) -> VaultInfo:
-    return VaultInfo(row.name, row.epoch, row.clock, row.fenced_by)
+def _info(row: _VaultRow) -> VaultInfo:
+    return VaultInfo(row.name, row.epoch, row.clock, row.fenced_by, row.on_tie)
 
 
-def _update(connection: Connection, row: Row[tuple[int, str, str, int, str | None]], info: VaultInfo) -> VaultInfo:
-    connection.execute(
-        update(vaults).where(vaults.c.id == row.id).values(epoch=info.epoch, clock=info.clock, fenced_by=info.fenced_by)
-    )
+def _update(connection: Connection, row: _VaultRow, info: VaultInfo) -> VaultInfo:
+    values = {"epoch": info.epoch, "clock": info.clock, "fenced_by": info.fenced_by, "on_tie": info.on_tie}
+    connection.execute(update(vaults).where(vaults.c.id == row.id).values(values))
     return info

@@ -33,6 +33,7 @@ vaults = Table(
     Column("epoch", Text, nullable=False),
     Column("clock", BigInteger, nullable=False),
     Column("fenced_by", Text),
+    Column("on_tie", Text, nullable=False),  # "review", "ask" or "merge"
 )
 
 versions = Table(
@@ -59,6 +60,15 @@ versions = Table(
     # By timestamp first: a batch is looked up by its timestamps, and new ones go to the end of the index.
     UniqueConstraint("vault_id", "timestamp", "device_id", "key"),
     Index("versions_by_key", "vault_id", "key", "receipt", "content_hash"),
+)
+
+Index(
+    "versions_to_look_at",
+    versions.c.vault_id,
+    versions.c.key,
+    versions.c.receipt,
+    sqlite_where=versions.c.conflict.is_(True),
+    postgresql_where=versions.c.conflict.is_(True),
 )
 
 keys = Table(

@@ -12,7 +12,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
 from tidenote.core.register import EMPTY, Context, Register
-from tidenote.core.version import Change, Dot, Version
+from tidenote.core.version import Change, Dot, Record, Version
 from tidenote.server.store.rows import COLUMNS, from_version, to_version
 from tidenote.server.store.tables import absent_dots, keys, siblings, vaults, versions
 
@@ -166,6 +166,11 @@ class SqlView:
         if key not in self._registers:
             self._load_registers([key])
         return self._registers[key]
+
+    def record(self, key: str, dot: Dot) -> Record | None:
+        """Return what is known of the version of a key with this dot; None if it never arrived."""
+        version = self.version(key, dot)
+        return Record.of(version) if version else None
 
     def version(self, key: str, dot: Dot) -> Version | None:
         """Return the version of a key with this dot; None if it never arrived."""

@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Text, nullable=False),
         sa.Column("clock", sa.BigInteger, nullable=False),
         sa.Column("fenced_by", sa.Text),
+        sa.Column("on_tie", sa.Text, nullable=False),
     )
     op.create_table(
         "versions",
@@ -46,6 +47,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("vault_id", "timestamp", "device_id", "key"),
     )
     op.create_index("versions_by_key", "versions", ["vault_id", "key", "receipt", "content_hash"])
+    op.create_index(
+        "versions_to_look_at",
+        "versions",
+        ["vault_id", "key", "receipt"],
+        sqlite_where=sa.text("conflict IS 1"),
+        postgresql_where=sa.text("conflict IS true"),
+    )
     op.create_table(
         "keys",
         sa.Column("vault_id", sa.Integer, sa.ForeignKey("vaults.id"), primary_key=True),
