@@ -16,8 +16,8 @@ from tidenote.client.journal import Journal
 from tidenote.errors import FolderError, StorageError, UnreachableError
 from tidenote.vault import daemon as daemon_module
 from tidenote.vault.apply import Applier
-from tidenote.vault.daemon import BY_PERSON, EMPTY, FolderReplaced, Settling
-from tidenote.vault.files import FileProblem, Kind, RealFiles, Stat
+from tidenote.vault.daemon import BY_PERSON, EMPTY, FolderReplaced
+from tidenote.vault.files import FileProblem, RealFiles, Stat
 from tidenote.vault.folder import StateFolder, confirm_deletes, pause, read_status, resume
 from tidenote.vault.plan import Why
 from vault.folding import FoldingFiles
@@ -726,40 +726,6 @@ class TestFullDisk:
             here.put("a", "a.md", "x\n")
             with pytest.raises(StorageError, match="input/output error"):
                 await a.once()
-
-
-class TestSettling:
-    def test_by_its_own_time(self, tmp_path: Path) -> None:
-        settling = Settling(50, 2000)
-        now = time.time_ns()
-
-        def judge(size: int, age_ms: int) -> bool:
-            return settling.settled("a.md", Stat(Kind.FILE, size, now - age_ms * 1_000_000, 1))
-
-        assert judge(1, 10_000)
-        assert not judge(1, -10_000_000)
-        assert settling.due("a.md") <= time.monotonic() + 0.05
-        assert not judge(0, 1000)
-        assert settling.due("a.md") > time.monotonic() + 0.5
-        assert judge(0, 3000)
-        assert settling.due("a.md") <= time.monotonic()
-
-    def test_one_with_a_time_in_the_future_by_what_was_seen(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        now = [10**15]
-        monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
-        settling = Settling(50, 2000)
-        future = time.time_ns() + 10**15
-
-        def judge(size: int) -> bool:
-            return settling.settled("a.md", Stat(Kind.FILE, size, future, 1))
-
-        assert not judge(1)
-        now[0] += 40_000_000
-        assert not judge(2)
-        now[0] += 40_000_000
-        assert not judge(2)
-        now[0] += 20_000_000
-        assert judge(2)
 
 
 async def test_the_state_folder_is_private(tmp_path: Path) -> None:

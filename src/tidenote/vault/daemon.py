@@ -32,11 +32,12 @@ from tidenote.core.version import Change
 from tidenote.errors import FolderError, RefusedChange, StorageError, UnreachableError
 from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.bases import Bases
-from tidenote.vault.files import Files, RealFiles, Stat
+from tidenote.vault.files import Files, RealFiles
 from tidenote.vault.folder import FolderStatus, HeldPath, StateFolder
 from tidenote.vault.ignore import IGNORE_FILE, IgnoreRules
 from tidenote.vault.plan import MAX_DELETIONS, Held, Plan, Remote, Settings, Why, World, folders_above, plan
 from tidenote.vault.scan import Scan, always, scan_folder, scan_paths
+from tidenote.vault.settling import Settling
 from tidenote.vault.watcher import hints
 
 logger = logging.getLogger("tidenote.vault")
@@ -156,6 +157,7 @@ class FolderDaemon:
         )
         self._clock = Settling(self.settings.settle_ms, self.settings.settle_empty_ms)
         self._wake = asyncio.Event()
+        self._resumed = asyncio.Event()
         self._dirty: dict[str, float] = {}
         """Name on disk -> when to look at it, on the monotonic clock."""
         self._retry: dict[str, float] = {}
@@ -165,6 +167,7 @@ class FolderDaemon:
         """Paths that others altered."""
         self._full = True
         self._quick = False
+        self._passing = False
         self._missing: dict[str, float] = {}
         """Path whose file is gone -> since when we know."""
         self._held: dict[str, Held] = {}
@@ -208,7 +211,7 @@ class FolderDaemon:
         await self._applier.close()
         # A thread that still works in the folder must not find its descriptors taken by something else.
         await asyncio.to_thread(self._pool.shutdown)
-        self._files.close()  # type: ignore[attr-defined]
+        self._files.close()
         self._tell(force=True)
 
     def _opened(self) -> RealFiles:
@@ -284,7 +287,7 @@ class FolderDaemon:
         client = self.client.status()
         held = [_told(each.path, each.why.name, each.reason or each.why.value) for each in self._held.values()]
         skipped = [_told(path, Why.SKIPPED.name, reason) for path, reason in sorted(self._skipped.items())]
-        busy = bool(self._dirty or self._keys or self._full or self._applier.fetches or self._awaiting)
+        busy = self._passing or self._has_work() or bool(self._applier.fetches or self._awaiting)
         if self._paused:
             state = "paused"
         elif client.state not in ("online", "polling"):
@@ -508,6 +511,14 @@ class FolderDaemon:
 
     async def _pass(self) -> None:
         """Look at what is due, decide, and act."""
+        self._passing = True
+        try:
+            await self._look_decide_act()
+        finally:
+            self._passing = False
+        self._tell()
+
+    async def _look_decide_act(self) -> None:
         full, quick = self._full, self._quick
         names, paths = self._take_due()
         try:
@@ -543,7 +554,6 @@ class FolderDaemon:
         if self._confirmed is None and not self._dirty and not self._full:
             # Said once, for what was gone at the start.
             self._confirmed = set()
-        self._tell()
 
     def _take_due(self) -> tuple[set[str], set[str]]:
         """Return the names on disk and the paths that are due, and forget that they are."""
@@ -839,46 +849,6 @@ class FolderDaemon:
 
 BY_PERSON: Final = "you paused it"
 EMPTY: Final = "the folder is empty, and it was not before; confirm the deletions if that is meant"
-
-
-class Settling:
-    """Tells whether a file has been left alone for long enough.
-
-    Called from the scan's thread.
-
-    Args:
-        settle_ms: how long, by the disk's clock or by what we saw ourselves.
-        settle_empty_ms: how long for an empty file.
-    """
-
-    def __init__(self, settle_ms: int, settle_empty_ms: int) -> None:
-        self._settle_ns = settle_ms * 1_000_000
-        self._settle_empty_ns = settle_empty_ms * 1_000_000
-        self._seen: dict[str, tuple[tuple[int, int, int], int]] = {}
-        self._due: dict[str, float] = {}
-
-    def settled(self, disk_name: str, stat: Stat) -> bool:
-        """Judge a file that differs from what is known; ask again when it is `due`."""
-        wait_ns = self._settle_ns if stat.size else self._settle_empty_ns
-        age_ns = time.time_ns() - stat.mtime_ns
-        now_ns = time.monotonic_ns()
-        signature = (stat.size, stat.mtime_ns, stat.inode)
-        known, since_ns = self._seen.get(disk_name, (None, now_ns))
-        if known != signature:
-            since_ns = now_ns
-        # By its own time, or, if that lies in the future, by how long we have seen it unchanged.
-        left_ns = min(wait_ns - (now_ns - since_ns), wait_ns - age_ns if age_ns >= 0 else wait_ns)
-        if left_ns <= 0:
-            self._seen.pop(disk_name, None)
-            self._due.pop(disk_name, None)
-            return True
-        self._seen[disk_name] = (signature, since_ns)
-        self._due[disk_name] = (now_ns + left_ns) / 1e9
-        return False
-
-    def due(self, disk_name: str) -> float:
-        """Return when to look at a file again, on the monotonic clock."""
-        return self._due.get(disk_name, time.monotonic())
 
 
 def _told(path: str, why: str, reason: str) -> HeldPath:

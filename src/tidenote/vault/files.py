@@ -105,6 +105,10 @@ class Files(Protocol):
         """How the disk tells names apart."""
         ...
 
+    def close(self) -> None:
+        """Give the folder back."""
+        ...
+
     def check(self) -> None:
         """Raise `FolderError` unless the folder is still there, and still the same one."""
         ...
@@ -162,8 +166,7 @@ class RealFiles:
     """A folder of the local disk.
 
     Args:
-        root: an existing folder; if it is a link, it is followed here and never again.
-        state: the state folder inside, which exists.
+        root: a folder with a state folder in it; if it is a link, it is followed here and never again.
 
     Raises:
         FolderError: it is missing, no folder, or unreadable.

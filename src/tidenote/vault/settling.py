@@ -1,0 +1,51 @@
+"""When a file that is being written may be read.
+
+An editor writes in steps, and what is between two of them is nobody's text. Asked by scan.py about every file that
+differs from what is known.
+"""
+
+from __future__ import annotations
+
+import time
+
+from tidenote.vault.files import Stat
+
+
+class Settling:
+    """Tells whether a file has been left alone for long enough.
+
+    Called from the scan's thread.
+
+    Args:
+        settle_ms: how long, by the disk's clock or by what we saw ourselves.
+        settle_empty_ms: how long for an empty file.
+    """
+
+    def __init__(self, settle_ms: int, settle_empty_ms: int) -> None:
+        self._settle_ns = settle_ms * 1_000_000
+        self._settle_empty_ns = settle_empty_ms * 1_000_000
+        self._seen: dict[str, tuple[tuple[int, int, int], int]] = {}
+        self._due: dict[str, float] = {}
+
+    def settled(self, disk_name: str, stat: Stat) -> bool:
+        """Judge a file that differs from what is known; ask again when it is `due`."""
+        wait_ns = self._settle_ns if stat.size else self._settle_empty_ns
+        age_ns = time.time_ns() - stat.mtime_ns
+        now_ns = time.monotonic_ns()
+        signature = (stat.size, stat.mtime_ns, stat.inode)
+        known, since_ns = self._seen.get(disk_name, (None, now_ns))
+        if known != signature:
+            since_ns = now_ns
+        # By its own time, or, if that lies in the future, by how long we have seen it unchanged.
+        left_ns = min(wait_ns - (now_ns - since_ns), wait_ns - age_ns if age_ns >= 0 else wait_ns)
+        if left_ns <= 0:
+            self._seen.pop(disk_name, None)
+            self._due.pop(disk_name, None)
+            return True
+        self._seen[disk_name] = (signature, since_ns)
+        self._due[disk_name] = (now_ns + left_ns) / 1e9
+        return False
+
+    def due(self, disk_name: str) -> float:
+        """Return when to look at a file again, on the monotonic clock."""
+        return self._due.get(disk_name, time.monotonic())

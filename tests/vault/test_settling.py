@@ -1,0 +1,44 @@
+"""When a file has been left alone for long enough."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tidenote.vault.files import Kind, Stat
+from tidenote.vault.settling import Settling
+
+
+def test_a_file_settles_by_its_own_time() -> None:
+    settling = Settling(50, 2000)
+    now = time.time_ns()
+
+    def judge(size: int, age_ms: int) -> bool:
+        return settling.settled("a.md", Stat(Kind.FILE, size, now - age_ms * 1_000_000, 1))
+
+    assert judge(1, 10_000)
+    assert not judge(1, -10_000_000)
+    assert settling.due("a.md") <= time.monotonic() + 0.05
+    assert not judge(0, 1000)
+    assert settling.due("a.md") > time.monotonic() + 0.5
+    assert judge(0, 3000)
+    assert settling.due("a.md") <= time.monotonic()
+
+
+def test_one_with_a_time_in_the_future_by_what_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [10**15]
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
+    settling = Settling(50, 2000)
+    future = time.time_ns() + 10**15
+
+    def judge(size: int) -> bool:
+        return settling.settled("a.md", Stat(Kind.FILE, size, future, 1))
+
+    assert not judge(1)
+    now[0] += 40_000_000
+    assert not judge(2)
+    now[0] += 40_000_000
+    assert not judge(2)
+    now[0] += 20_000_000
+    assert judge(2)
