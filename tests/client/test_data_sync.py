@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,16 @@ from tidenote.client.rest import Rest
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import ProtocolError, StorageError, UnreachableError
 from tidenote.server.serve import Running
+from tidenote.wire.messages import (
+    ErrorMessage,
+    Fetched,
+    Manifest,
+    ManifestEntry,
+    SyncAck,
+    WireDot,
+    encode,
+    from_change,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -276,3 +286,65 @@ async def test_a_full_disk_over_there_does_not_park_but_waits(journal: Journal, 
         assert caught.value.code == "fenced"
     assert (journal.meta.epoch, journal.parked()) == ("1-00000000", [])
     assert journal.winner(A) == write("6x", base="1x")
+
+
+# -- a server that is not itself
+
+
+class Told(Rest):
+    """A server that says what a test tells it to."""
+
+    def __init__(self, *pages: Manifest, fetched: Fetched | None = None, answer: SyncAck | ErrorMessage | None = None):
+        super().__init__(config("ws://127.0.0.1:1/ws/sync"))
+        self.pages = list(pages)
+        self.fetched = fetched
+        self.answer = answer
+
+    async def manifest(self, after: str | None = None) -> Manifest:
+        return self.pages.pop(0)
+
+    async def fetch(self, keys: Sequence[str]) -> Fetched:
+        assert self.fetched is not None
+        return self.fetched
+
+    async def sync(self, push: bytes) -> bytes:
+        return encode(self.answer)
+
+
+def manifest(epoch: str, *keys: str, more: str | None = None) -> Manifest:
+    return Manifest(epoch, 50, [ManifestEntry(key, [WireDot(5, "x")]) for key in keys], more)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        Told(manifest("2-a", more=A), manifest("3-b")),
+        Told(manifest("2-a", A), fetched=Fetched("3-b", [])),
+        Told(manifest("2-a"), answer=SyncAck(50, [], "2-a")),
+        Told(manifest("2-a"), answer=ErrorMessage("too_slow", "no")),
+    ],
+    ids=["manifest", "fetch", "no answer", "error"],
+)
+async def test_a_log_that_is_replaced_under_way_is_not_followed(journal: Journal, told: Told) -> None:
+    follow(journal, write("4x", key=D))
+    if told.answer is None:
+        told.answer = SyncAck(50, [], "2-a", id=1)
+    with pytest.raises((UnreachableError, ProtocolError)):
+        await DataSync(journal, told).run()
+    assert journal.meta.epoch == "1-00000000"
+    assert journal.winner(D) == write("4x", key=D)
+
+
+async def test_a_change_that_must_not_be_is_not_fetched(journal: Journal) -> None:
+    good, bad = from_change(write("5x", key=A)), from_change(write("5x", key=B))
+    bad.value = "a\0b"
+    also_bad = from_change(write("6y", key=B))
+    told = Told(manifest("1-a", A, B), fetched=Fetched("1-a", [good, bad, also_bad]))
+    assert await DataSync(journal, told).run() == {A}
+    assert journal.keys() == [A]
+
+
+async def test_a_key_that_vanished_since_the_manifest_is_left_alone(journal: Journal) -> None:
+    told = Told(manifest("1-a", A), fetched=Fetched("1-a", []))
+    assert await DataSync(journal, told).run() == set()
+    assert journal.meta.epoch == "1-a"

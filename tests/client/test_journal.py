@@ -492,6 +492,12 @@ def test_accepted_changes_are_confirmed_and_leave_the_outbox(journal: Journal) -
     assert journal.meta == Meta("me", "main", "ws://127.0.0.1:1/ws/sync", "secret", "1-aa", 9, 9, WALL_MS)
 
 
+def test_an_accepted_change_that_the_outbox_no_longer_has_is_news(journal: Journal) -> None:
+    """Two processes, or a journal that was set aside in between."""
+    assert journal.apply(received(accepted=[write("5me")])) == {NOTE}
+    assert journal.confirmed(NOTE) == (write("5me"),)
+
+
 def test_what_the_server_lists_replaces_what_was_confirmed(journal: Journal) -> None:
     journal.apply(received(write("3x"), write("3y"), write("1z", key="note:b.md"), cursor=5))
     assert journal.conflicts() == [NOTE]
@@ -560,6 +566,19 @@ def test_keys_show_what_is_not_deleted(journal: Journal) -> None:
         ("note:dir/d.md", "new"),
     ]
     assert [key for key, _ in journal.winners("note:dir/")] == ["note:dir/c.md", "note:dir/d.md"]
+
+
+def test_winners_merge_what_is_confirmed_and_what_is_not(journal: Journal) -> None:
+    confirmed = [write("5x", key=f"note:{n:04}.md") for n in range(0, 1200, 2)]
+    journal.apply(received(*confirmed))
+    for number in (1, 500, 511, 513, 1199, 1300):
+        edit(journal, "mine", f"note:{number:04}.md")
+    edit(journal, None, "note:0510.md")
+    found = dict(journal.winners())
+    assert list(found) == sorted({*(change.key for change in confirmed), *journal.unconfirmed_keys()})
+    assert all(found[key] == journal.winner(key) for key in found)
+    assert dict(journal.winners("note:05")) == {key: found[key] for key in found if key.startswith("note:05")}
+    assert len(dict(journal.confirmed_dots())) == 600
 
 
 def test_winners_can_be_written_to_while_they_are_read(journal: Journal) -> None:

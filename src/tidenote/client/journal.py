@@ -237,10 +237,7 @@ class Journal:
             until = page[-1][0] if len(page) == _PAGE else None
             own = self._outbox_keys(prefix, after, until)
             for key in sorted(confirmed.keys() | own):
-                if key in own:
-                    winner = self.winner(key)
-                else:
-                    winner = join_all(self._decode(confirmed[key])).winner
+                winner = self.winner(key) if key in own else join_all(self._decode(confirmed[key])).winner
                 if winner is not None:
                     yield key, winner
             after = page[-1][0] if page else after
@@ -409,12 +406,11 @@ class Journal:
         Raises:
             StorageError: nothing was applied.
         """
-        touched = {change.key for change in received.accepted} | set(received.siblings)
-        touched |= {change.key for change, _ in received.rejected}
+        touched = set(received.siblings) | {change.key for change, _ in received.rejected}
         with self._commit():
             before = {key: self.register(key).siblings for key in touched}
-            for change in received.accepted:
-                self._accept(change)
+            # From the outbox to the confirmed state: that alters nothing of their join.
+            touched |= {change.key for change in received.accepted if not self._accept(change)}
             self._replace_confirmed(received.siblings)
             self._advance(received)
             if received.rejected:
@@ -531,7 +527,8 @@ class Journal:
         seq = row.seq if change.moved_to is None else successor.seq
         return replace(successor, seq=seq, change=replace(change, base=base))
 
-    def _accept(self, change: Change) -> None:
+    def _accept(self, change: Change) -> bool:
+        """Move a change from the outbox to the confirmed state; return whether it was in the outbox."""
         confirmed = self.confirmed(change.key)
         joined = join_all((*confirmed, change)).siblings
         rows = self._rows("WHERE key = ? ORDER BY seq", change.key)
@@ -542,6 +539,7 @@ class Journal:
         self._put_confirmed(change.key, joined)
         if row:
             self._delete_row(row)
+        return row is not None
 
     def _replace_confirmed(self, siblings: dict[str, tuple[Change, ...]]) -> None:
         for key, found in siblings.items():

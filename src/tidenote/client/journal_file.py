@@ -20,18 +20,23 @@ BUSY_TIMEOUT_S: Final = 5.0
 
 MIGRATIONS: Final = (
     # 1: the first schema. `changes` and `change` are JSON as on the wire; `source` is a path in the disk's own bytes.
+    # What is long comes last, and what is counted or searched has an index: neither has to read the texts.
     """
     CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
     CREATE TABLE confirmed (
-        key TEXT PRIMARY KEY, changes BLOB NOT NULL, shown_hash TEXT, conflict INTEGER NOT NULL
+        key TEXT PRIMARY KEY, shown_hash TEXT, conflict INTEGER NOT NULL, changes BLOB NOT NULL
     );
+    CREATE INDEX confirmed_shown ON confirmed (key) WHERE shown_hash IS NOT NULL;
     CREATE INDEX confirmed_conflicts ON confirmed (key) WHERE conflict;
     CREATE TABLE outbox (
-        seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, change BLOB NOT NULL, source BLOB,
-        uploaded INTEGER NOT NULL, parked INTEGER NOT NULL DEFAULT 0, code TEXT, message TEXT,
-        attempts INTEGER NOT NULL DEFAULT 0
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL, uploaded INTEGER NOT NULL,
+        parked INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, code TEXT, message TEXT, source BLOB,
+        change BLOB NOT NULL
     );
     CREATE INDEX outbox_key ON outbox (key, seq);
+    CREATE INDEX outbox_parked ON outbox (seq) WHERE parked;
+    CREATE INDEX outbox_not_uploaded ON outbox (seq) WHERE NOT uploaded;
+    CREATE INDEX outbox_source ON outbox (seq) WHERE source IS NOT NULL;
     CREATE TABLE bases (
         path TEXT PRIMARY KEY, timestamp INTEGER, device_id TEXT, content_hash TEXT, size INTEGER NOT NULL,
         mtime_ns INTEGER NOT NULL, inode TEXT NOT NULL, disk_name TEXT NOT NULL, unbased INTEGER NOT NULL
