@@ -305,6 +305,18 @@ def test_a_deletion_replaces_no_text(journal: Journal) -> None:
     assert [row.change.value for row in journal.pending()] == ["one", None]
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_blob_that_was_not_uploaded_gives_way_to_whatever_came_after(
+    journal: Journal, tmp_path: Path, again: bool
+) -> None:
+    change = attach(journal, "x", tmp_path / "x.png")
+    journal = reopened(journal) if again else journal
+    journal.write([Write(change.key, base=frozenset([change.dot]))])
+    [row] = journal.pending()
+    assert (row.change.deleted, row.change.base, row.source) == (True, frozenset(), None)
+    journal.close()
+
+
 def test_only_what_was_saved_within_a_minute_is_replaced(path: Path) -> None:
     now = [WALL_MS]
     journal = open_journal(path, wall_ms=lambda: now[0])

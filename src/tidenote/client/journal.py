@@ -512,6 +512,9 @@ class Journal:
             return True
         # The halves of a rename keep their order: a target goes before the tombstone that names it.
         renames = row.change.moved_to is not None or change.moved_to is not None
+        if not row.uploaded:
+            # Never sent, and its bytes are only in a file that holds others by now, or is gone.
+            return not renames
         # What was written and then deleted is to be found in the history.
         if renames or change.deleted or self._handed.get(row.seq):
             return False

@@ -218,7 +218,8 @@ class Link:
             raise UnreachableError(f"no connection to {host}: {str(error) or type(error).__name__}") from error
 
     def _address(self) -> str:
-        query = {"device_id": self._config.device_id, "vault": self._config.vault, "v": str(PROTOCOL_VERSION)}
+        # With the incarnation: the device that this one was cloned from may be connected, too.
+        query = {"device_id": self._journal.device_id, "vault": self._config.vault, "v": str(PROTOCOL_VERSION)}
         endpoint = self._config.sync_endpoint
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
@@ -237,7 +238,11 @@ class Link:
                     data = await socket.recv(decode=False)
             except TimeoutError:
                 raise UnreachableError("the server did not answer a push") from None
+            device_id = self._journal.device_id
             self._receive(session, data)
+            if self._journal.device_id != device_id:
+                # The connection is in the name of another one's device: make room, and come back in our own.
+                return
             if self._answered and self.state.connected_at_ms is None:
                 self.state = policy.opened(self.state, self._now_ms())
                 self._works()
