@@ -6,14 +6,15 @@ does to the log is core/intake.py's matter: a store loads, asks it, and commits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, get_args
 
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
+from tidenote.core.retention import Policy
 from tidenote.core.sides import OnTie
-from tidenote.core.version import Change, Dot, Version
+from tidenote.core.version import Change, Dot, Record, Version
 from tidenote.errors import AccessError, ConfigError, StorageError
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
 from tidenote.wire.session import Page, generation_of
@@ -38,6 +39,9 @@ class VaultInfo:
         clock: the last receipt; 0 while nothing was taken in.
         fenced_by: the later epoch that this server heard of and gave way to; None while it may write.
         on_tie: what to do with merges of edits that have equal timestamps (docs/merge.md, section 3).
+        tombstones_gone_before: the greatest receipt of a deletion that is forgotten: whose cursor is smaller may hold
+            notes that were deleted meanwhile.
+        swept_at: when the history was last gone through, ms since 1970.
     """
 
     name: str
@@ -45,6 +49,8 @@ class VaultInfo:
     clock: int
     fenced_by: str | None = None
     on_tie: OnTie = "review"
+    tombstones_gone_before: int = 0
+    swept_at: int = 0
 
     @classmethod
     def new(cls, name: str, token: str) -> VaultInfo:
@@ -91,6 +97,40 @@ class VaultInfo:
         """
         if self.fenced_by:
             raise StorageError(f"vault {self.name} goes on elsewhere, as {self.fenced_by}", "fenced")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """How far a device is behind, roughly.
+
+    Attributes:
+        device_id: an incarnation.
+        cursor: up to here it has applied the log; 0 if it never said so.
+        epoch: of the log then.
+        last_seen: ms since 1970.
+    """
+
+    device_id: str
+    cursor: int
+    epoch: str
+    last_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What one step through the history did, or would do.
+
+    Attributes:
+        after: the key to go on after; None at the end.
+        versions: how many versions lost their content.
+        size: the bytes of that content.
+        tombstones: how many deletions were forgotten.
+    """
+
+    after: str | None
+    versions: int = 0
+    size: int = 0
+    tombstones: int = 0
 
 
 def unknown_vault(name: str) -> AccessError:
@@ -179,7 +219,98 @@ class Store(Protocol):
         ...
 
     def history(self, vault: str, key: str) -> list[Version]:
-        """Return all versions that a key ever had, by receipt; empty if nobody wrote it."""
+        """Return the versions of a key whose content is kept, by receipt; empty if nobody wrote it."""
+        ...
+
+    def records(self, vault: str, key: str, *, before: int | None = None, limit: int | None = None) -> list[Record]:
+        """Return the latest records of all versions that a key ever had, by receipt; empty if nobody wrote it.
+
+        Args:
+            vault: its name.
+            key: the key.
+            before: leave out what has this receipt or a greater one.
+            limit: the most records to return.
+        """
+        ...
+
+    def version(self, vault: str, key: str, dot: Dot) -> Version | None:
+        """Return one version; None if it never arrived or its content is no longer kept."""
+        ...
+
+    def renames_to(self, vault: str, key: str, before: int) -> list[Record]:
+        """Return the tombstones of keys that were renamed to a key, by receipt, those before a receipt only."""
+        ...
+
+    def receipt_at(self, vault: str, time_ms: int) -> int:
+        """Return the last receipt that was given at a time or before it; 0 if none was.
+
+        Args:
+            vault: its name.
+            time_ms: ms since 1970. The server's clock may have been set back since; then this is one of the answers.
+        """
+        ...
+
+    def altered_since(self, vault: str, receipt: int) -> list[str]:
+        """Return the keys that altered after a receipt, ordered; those that are forgotten are among them."""
+        ...
+
+    def written_by(self, vault: str, owner: str, after: int) -> list[str]:
+        """Return the keys that a device or an incarnation of it wrote after a receipt, ordered."""
+        ...
+
+    def deleted(self, vault: str, after: str | None, limit: int) -> list[str]:
+        """Return keys that are deleted and were not renamed, in the order of their code points.
+
+        Args:
+            vault: its name.
+            after: the key to go on after; None to start.
+            limit: the most keys to return.
+        """
+        ...
+
+    def pack(self, vault: str, *, max_versions: int = 64, max_bytes: int = 2**20) -> int:
+        """Make texts small that nobody shows any more, in one short transaction; return how many, 0 at the end."""
+        ...
+
+    def sweep(
+        self,
+        vault: str,
+        after: str | None,
+        *,
+        now_ms: int,
+        policy: Policy,
+        max_keys: int = 50,
+        dry_run: bool = False,
+    ) -> Swept:
+        """Let go what the policy keeps no longer, of some keys and in one transaction; the last step notes the time.
+
+        Records stay, so that no dot is ever taken for new; the tombstones of `core.retention` are forgotten.
+
+        Args:
+            vault: its name.
+            after: the key to go on after; None to start.
+            now_ms: ms since 1970.
+            policy: what to keep.
+            max_keys: the most keys to look at closely.
+            dry_run: only tell.
+        """
+        ...
+
+    def note_devices(self, vault: str, seen: Mapping[str, tuple[int, int]]) -> None:
+        """Note how far devices are.
+
+        Args:
+            vault: its name.
+            seen: device id -> cursor, and ms since 1970.
+        """
+        ...
+
+    def devices(self, vault: str) -> list[Device]:
+        """Return the devices that were ever noted, ordered by their ids."""
+        ...
+
+    def blobs_in_use(self, hashes: Iterable[str]) -> set[str]:
+        """Return those of some blobs that a version of any vault names whose content is kept."""
         ...
 
     def open_conflicts(self, vault: str, after: str | None, limit: int) -> list[str]:

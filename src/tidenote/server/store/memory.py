@@ -6,15 +6,17 @@ Pure Python and deterministic. What "disk" means here is `copy`: a copy is what 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, server_author, take_in
-from tidenote.core.register import EMPTY, Register
+from tidenote.core.keys import owner_of
+from tidenote.core.register import EMPTY, Context, Register
+from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus
 from tidenote.core.version import Change, Dot, Record, Version
-from tidenote.server.store.contract import MAX_BEHIND, VaultInfo, unknown_vault
+from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo, unknown_vault
 from tidenote.server.store.paging import Weight, fitting, text_size
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
 from tidenote.wire.session import Page
@@ -26,23 +28,33 @@ class _Vault:
 
     Attributes:
         info: as told.
-        versions: all of them, by key and dot, in the order of their receipts.
+        records: of all versions, by key and dot, in the order of their receipts.
+        versions: those of them whose content is kept.
         entries: the current ones, in the order of their `changed_at`: what alters moves to the end.
+        forgotten: what the registers of keys have seen whose tombstones are forgotten.
+        devices: by their ids.
     """
 
     info: VaultInfo
+    records: dict[str, dict[Dot, Record]] = field(default_factory=dict)
     versions: dict[str, dict[Dot, Version]] = field(default_factory=dict)
     entries: dict[str, CrdtEntry] = field(default_factory=dict)
+    forgotten: dict[str, Context] = field(default_factory=dict)
+    devices: dict[str, Device] = field(default_factory=dict)
 
     def copy(self) -> _Vault:
         versions = {key: dict(found) for key, found in self.versions.items()}
-        return _Vault(self.info, versions, dict(self.entries))
+        records = {key: dict(found) for key, found in self.records.items()}
+        return _Vault(self.info, records, versions, dict(self.entries), dict(self.forgotten), dict(self.devices))
 
-    def append(self, batch: Batch) -> None:
+    def append(self, batch: Batch, wall_ms: int) -> None:
         for version in batch.versions:
+            version = replace(version, received_at=wall_ms)
+            self.records.setdefault(version.change.key, {})[version.dot] = Record.of(version)
             self.versions.setdefault(version.change.key, {})[version.dot] = version
         for entry in batch.entries:
             self.entries.pop(entry.key, None)
+            self.forgotten.pop(entry.key, None)
             self.entries[entry.key] = entry
         self.info = replace(self.info, clock=batch.clock)
 
@@ -60,11 +72,12 @@ class _View:
 
     def register(self, key: str) -> Register:
         entry = self.vault.entries.get(key)
+        if entry is None and key in self.vault.forgotten:
+            return Register((), self.vault.forgotten[key])
         return entry.register if entry else EMPTY
 
     def record(self, key: str, dot: Dot) -> Record | None:
-        version = self.version(key, dot)
-        return Record.of(version) if version else None
+        return self.vault.records.get(key, {}).get(dot)
 
     def version(self, key: str, dot: Dot) -> Version | None:
         return self.vault.versions.get(key, {}).get(dot)
@@ -72,8 +85,8 @@ class _View:
     def had_content(self, key: str, content_hash: str) -> bool:
         siblings = self.register(key).dots
         return any(
-            dot not in siblings and version.change.content_hash == content_hash
-            for dot, version in self.vault.versions.get(key, {}).items()
+            dot not in siblings and record.content_hash == content_hash
+            for dot, record in self.vault.records.get(key, {}).items()
         )
 
 
@@ -122,7 +135,7 @@ class MemoryStore:
         log.info.check_writable()
         view, author = _View(log, has_blob), server_author(log.info.epoch)
         batch = take_in(view, pushes, author=author, wall_ms=wall_ms, on_tie=log.info.on_tie)
-        log.append(batch)
+        log.append(batch, wall_ms)
         return batch
 
     def changes_since(
@@ -154,8 +167,120 @@ class MemoryStore:
         return [(key, entries[key].register.dots) for key in keys[:limit]]
 
     def history(self, vault: str, key: str) -> list[Version]:
-        """Return all versions that a key ever had, by receipt."""
+        """Return the versions of a key whose content is kept, by receipt."""
         return list(self._vault(vault).versions.get(key, {}).values())
+
+    def records(self, vault: str, key: str, *, before: int | None = None, limit: int | None = None) -> list[Record]:
+        """Return the latest records of all versions that a key ever had, by receipt."""
+        found = self._vault(vault).records.get(key, {}).values()
+        wanted = [record for record in found if before is None or record.receipt < before]
+        return wanted if limit is None else wanted[max(0, len(wanted) - limit) :]
+
+    def version(self, vault: str, key: str, dot: Dot) -> Version | None:
+        """Return one version; None if it never arrived or its content is no longer kept."""
+        return self._vault(vault).versions.get(key, {}).get(dot)
+
+    def renames_to(self, vault: str, key: str, before: int) -> list[Record]:
+        """Return the tombstones of keys that were renamed to a key, by receipt."""
+        return [record for record in self._log(vault) if record.moved_to == key and record.receipt < before]
+
+    def receipt_at(self, vault: str, time_ms: int) -> int:
+        """Return the last receipt that was given at a time or before it."""
+        found = 0
+        for record in self._log(vault):
+            if record.received_at > time_ms:
+                break
+            found = record.receipt
+        return found
+
+    def altered_since(self, vault: str, receipt: int) -> list[str]:
+        """Return the keys that altered after a receipt, ordered."""
+        log = self._vault(vault)
+        return sorted([*(key for key, entry in log.entries.items() if entry.changed_at > receipt), *log.forgotten])
+
+    def written_by(self, vault: str, owner: str, after: int) -> list[str]:
+        """Return the keys that a device wrote after a receipt, ordered."""
+        return sorted(
+            {
+                record.key
+                for record in self._log(vault)
+                if record.receipt > after and owner_of(record.dot.device_id) == owner
+            }
+        )
+
+    def deleted(self, vault: str, after: str | None, limit: int) -> list[str]:
+        """Return keys that are deleted and were not renamed, ordered."""
+        found = [
+            key
+            for key, entry in sorted(self._vault(vault).entries.items())
+            if after is None or key > after
+            if all(change.deleted and not change.moved_to for change in entry.register.siblings)
+        ]
+        return found[:limit]
+
+    def pack(self, vault: str, *, max_versions: int = 64, max_bytes: int = 2**20) -> int:  # noqa: ARG002
+        """Pack nothing: memory needs no packing."""
+        self._vault(vault)
+        return 0
+
+    def sweep(
+        self,
+        vault: str,
+        after: str | None,
+        *,
+        now_ms: int,
+        policy: Policy,
+        max_keys: int = 50,
+        dry_run: bool = False,
+    ) -> Swept:
+        """Let go what the policy keeps no longer, of some keys."""
+        log = self._vault(vault)
+        keys = sorted(key for key in log.records if after is None or key > after)[:max_keys]
+        seen_ms = now_ms - policy.device_days * DAY_MS
+        cursors = [device.cursor for device in log.devices.values() if device.cursor and device.last_seen > seen_ms]
+        versions = size = tombstones = gone_before = 0
+        for key in keys:
+            records = list(log.records[key].values())
+            entry = log.entries.get(key)
+            standing = entry.register.dots if entry else frozenset()
+            if entry and is_forgettable(
+                records, standing, entry.changed_at, now_ms=now_ms, policy=policy, cursors=cursors
+            ):
+                tombstones += 1
+                gone_before = max(gone_before, entry.changed_at)
+                standing = frozenset()
+                if not dry_run:
+                    log.forgotten[key] = log.entries.pop(key).register.context
+            for dot in surplus(records, standing, now_ms=now_ms, policy=policy, cursors=cursors):
+                record = log.records[key][dot]
+                versions += 1
+                size += record.size
+                if not dry_run:
+                    log.records[key][dot] = replace(record, gone=True)
+                    del log.versions[key][dot]
+        swept = Swept(keys[-1] if len(keys) == max_keys else None, versions, size, tombstones)
+        if not dry_run:
+            gone_before = max(log.info.tombstones_gone_before, gone_before)
+            swept_at = log.info.swept_at if swept.after else now_ms
+            log.info = replace(log.info, tombstones_gone_before=gone_before, swept_at=swept_at)
+        return swept
+
+    def note_devices(self, vault: str, seen: Mapping[str, tuple[int, int]]) -> None:
+        """Note how far devices are."""
+        log = self._vault(vault)
+        for device_id, (cursor, last_seen) in seen.items():
+            log.devices[device_id] = Device(device_id, cursor, log.info.epoch, last_seen)
+
+    def devices(self, vault: str) -> list[Device]:
+        """Return the devices that were ever noted, ordered by their ids."""
+        return [device for _, device in sorted(self._vault(vault).devices.items())]
+
+    def blobs_in_use(self, hashes: Iterable[str]) -> set[str]:
+        """Return those of some blobs that a version of any vault names whose content is kept."""
+        named = {
+            record.blob.sha256 for name in self._vaults for record in self._log(name) if record.blob and not record.gone
+        }
+        return named.intersection(hashes)
 
     def open_conflicts(self, vault: str, after: str | None, limit: int) -> list[str]:
         """Return keys that a person should look at, in order."""
@@ -185,6 +310,11 @@ class MemoryStore:
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
+
+    def _log(self, vault: str) -> list[Record]:
+        """Return the records of all keys, by receipt."""
+        found = (record for records in self._vault(vault).records.values() for record in records.values())
+        return sorted(found, key=lambda record: record.receipt)
 
     def _vault(self, name: str) -> _Vault:
         if name not in self._vaults:

@@ -1,4 +1,4 @@
-"""Between a row of the table `versions` and the `Version` that it stands for."""
+"""Between a row of the table `versions` and the `Record` or `Version` that it stands for."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Row
 
-from tidenote.core.version import BlobRef, Change, Dot, Version
+from tidenote.core.version import BlobRef, Change, Dot, Record, Version
 from tidenote.server.store.paging import text_size
 from tidenote.server.store.tables import versions
 
-COLUMNS: Final = tuple(
+RECORD_COLUMNS: Final = tuple(
     versions.c[name]
     for name in (
         "receipt key timestamp device_id base merged_from moved_to blob_sha256 blob_size blob_media_type "
-        "modified_at live conflict value"
+        "modified_at live conflict received_at content_hash text_size gone"
     ).split()
 )
-"""What `to_version` wants, in this order."""
+"""What `to_record` wants, in this order."""
 
 _ENCODER = msgspec.json.Encoder()
 _DOTS = msgspec.json.Decoder(frozenset[Dot])
 
 
-def to_version(row: Row[Any]) -> Version:
-    """Return the version of a row whose last columns are `COLUMNS`."""
+def to_record(row: Row[Any]) -> Record:
+    """Return the record of a row whose last columns are `RECORD_COLUMNS`."""
     (
         receipt,
         key,
@@ -35,26 +35,49 @@ def to_version(row: Row[Any]) -> Version:
         merged_from,
         moved_to,
         sha256,
-        size,
+        blob_size,
         media_type,
         modified_at,
         live,
         conflict,
-        value,
-    ) = row[-len(COLUMNS) :]
-    change = Change(
+        received_at,
+        content_hash,
+        text_size,
+        gone,
+    ) = row[-len(RECORD_COLUMNS) :]
+    return Record(
         key,
         Dot(timestamp, device_id),
-        value,
-        BlobRef(sha256, size, media_type) if sha256 is not None else None,
+        receipt,
+        received_at,
         None if base is None else _DOTS.decode(base),
+        content_hash,
+        text_size if sha256 is None else blob_size,
+        None if sha256 is None else BlobRef(sha256, blob_size, media_type),
         moved_to,
+        frozenset() if merged_from is None else _DOTS.decode(merged_from),
         modified_at,
         live,
         conflict,
-        frozenset() if merged_from is None else _DOTS.decode(merged_from),
+        gone,
     )
-    return Version(change, receipt)
+
+
+def to_version(record: Record, text: str | None) -> Version:
+    """Return the version of a record, given its text if it is one of text."""
+    change = Change(
+        record.key,
+        record.dot,
+        text,
+        record.blob,
+        record.base,
+        record.moved_to,
+        record.modified_at,
+        record.live,
+        record.conflict,
+        record.merged_from,
+    )
+    return Version(change, record.receipt, record.received_at)
 
 
 def from_version(vault_id: int, version: Version, wall_ms: int) -> dict[str, Any]:
@@ -79,6 +102,7 @@ def from_version(vault_id: int, version: Version, wall_ms: int) -> dict[str, Any
         "received_at": wall_ms,
         "content_hash": change.content_hash,
         "text_size": text_size(change),
+        "gone": False,
         "value": change.value,
     }
 

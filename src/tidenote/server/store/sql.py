@@ -7,8 +7,9 @@ here is particular to a database; engine.py is.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from threading import Lock
@@ -21,14 +22,15 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, server_author, take_in
+from tidenote.core.retention import Policy
 from tidenote.core.sides import OnTie
-from tidenote.core.version import Change, Dot, Version
+from tidenote.core.version import Change, Dot, Record, Version
 from tidenote.errors import ConfigError, StorageError
-from tidenote.server.store.contract import MAX_BEHIND, VaultInfo, unknown_vault
+from tidenote.server.store import past
+from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo, unknown_vault
 from tidenote.server.store.engine import BUGS, disk_failed, is_full, open_engines, storage_error
 from tidenote.server.store.migrate import migrate, needs_migration
 from tidenote.server.store.paging import Weight, fitting
-from tidenote.server.store.rows import COLUMNS, to_version
 from tidenote.server.store.tables import keys, siblings, vaults, versions
 from tidenote.server.store.view import SqlView, load_entries
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
@@ -37,7 +39,7 @@ from tidenote.wire.session import Page
 DATABASE_FILE: Final = "tidenote.db"
 LOCK_FILE: Final = "server.lock"
 
-_VaultRow = Row[tuple[int, str, str, int, str | None, OnTie]]
+_VaultRow = Row[tuple[int, str, str, int, str | None, OnTie, int, int]]
 
 _VAULT: BindParameter[Any] = bindparam("in_vault")
 _BY_NAME = select(vaults).where(vaults.c.name == bindparam("with_name"))
@@ -63,7 +65,7 @@ _BEHIND = select(func.count()).select_from(
 )
 _MANIFEST_KEYS = (
     select(keys.c.key)
-    .where(keys.c.vault_id == _VAULT, keys.c.key > bindparam("after"))
+    .where(keys.c.vault_id == _VAULT, keys.c.key > bindparam("after"), keys.c.changed_at.is_not(None))
     .order_by(keys.c.key)
     .limit(bindparam("most"))
     .subquery()
@@ -88,11 +90,6 @@ _OPEN_CONFLICTS = (
     )
     .order_by("key")
     .limit(bindparam("most"))
-)
-_HISTORY = (
-    select(*COLUMNS)
-    .where(versions.c.vault_id == _VAULT, versions.c.key == bindparam("of_key"))
-    .order_by(versions.c.receipt)
 )
 
 
@@ -153,8 +150,7 @@ class SqlStore:
             if row := connection.execute(_BY_NAME, {"with_name": name}).first():
                 return _info(row)
             info = VaultInfo.new(name, self._new_token())
-            values = {"name": name, "epoch": info.epoch, "clock": info.clock, "on_tie": info.on_tie}
-            connection.execute(insert(vaults).values(values))
+            connection.execute(insert(vaults).values({"name": name, **_values(info)}))
             return info
 
     def take_in(
@@ -210,7 +206,7 @@ class SqlStore:
         wanted = list(dict.fromkeys(keys))
         with self._reading() as connection:
             loaded = load_entries(connection, _find(connection, vault).id, wanted)
-        return [loaded[key][0] for key in wanted if key in loaded]
+        return [loaded[key][0] for key in wanted if key in loaded and loaded[key][1]]
 
     def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, frozenset[Dot]]]:
         """Return keys with the dots of their siblings, ordered by key."""
@@ -223,10 +219,93 @@ class SqlStore:
         ]
 
     def history(self, vault: str, key: str) -> list[Version]:
-        """Return all versions that a key ever had, by receipt."""
+        """Return the versions of a key whose content is kept, by receipt."""
         with self._reading() as connection:
-            values = {"in_vault": _find(connection, vault).id, "of_key": key}
-            return [to_version(row) for row in connection.execute(_HISTORY, values)]
+            return past.history(connection, _find(connection, vault).id, key)
+
+    def records(self, vault: str, key: str, *, before: int | None = None, limit: int | None = None) -> list[Record]:
+        """Return the latest records of all versions that a key ever had, by receipt."""
+        with self._reading() as connection:
+            return past.records(connection, _find(connection, vault).id, key, before=before, limit=limit)
+
+    def version(self, vault: str, key: str, dot: Dot) -> Version | None:
+        """Return one version; None if it never arrived or its content is no longer kept."""
+        with self._reading() as connection:
+            row = _find(connection, vault)
+            return SqlView(connection, row.id, row.clock, bool).version(key, dot)
+
+    def renames_to(self, vault: str, key: str, before: int) -> list[Record]:
+        """Return the tombstones of keys that were renamed to a key, by receipt."""
+        with self._reading() as connection:
+            return past.renames_to(connection, _find(connection, vault).id, key, before)
+
+    def receipt_at(self, vault: str, time_ms: int) -> int:
+        """Return the last receipt that was given at a time or before it."""
+        with self._reading() as connection:
+            row = _find(connection, vault)
+            return past.receipt_at(connection, row.id, row.clock, time_ms)
+
+    def altered_since(self, vault: str, receipt: int) -> list[str]:
+        """Return the keys that altered after a receipt, ordered."""
+        with self._reading() as connection:
+            return past.altered_since(connection, _find(connection, vault).id, receipt)
+
+    def written_by(self, vault: str, owner: str, after: int) -> list[str]:
+        """Return the keys that a device wrote after a receipt, ordered."""
+        with self._reading() as connection:
+            return past.written_by(connection, _find(connection, vault).id, owner, after)
+
+    def deleted(self, vault: str, after: str | None, limit: int) -> list[str]:
+        """Return keys that are deleted and were not renamed, ordered."""
+        with self._reading() as connection:
+            return past.deleted(connection, _find(connection, vault).id, after, limit)
+
+    def pack(self, vault: str, *, max_versions: int = 64, max_bytes: int = 2**20) -> int:
+        """Make some texts small that nobody shows any more."""
+        with self._writing() as connection:
+            return past.pack_some(connection, _lock_row(connection, vault).id, max_versions, max_bytes)
+
+    def sweep(
+        self,
+        vault: str,
+        after: str | None,
+        *,
+        now_ms: int,
+        policy: Policy,
+        max_keys: int = 50,
+        dry_run: bool = False,
+    ) -> Swept:
+        """Let go what the policy keeps no longer, of some keys."""
+        # Looked for without holding anybody up; decided upon inside the transaction.
+        with self._reading() as connection:
+            row = _find(connection, vault)
+            found = past.to_sweep(connection, row.id, after, now_ms=now_ms, policy=policy, limit=max_keys)
+            if dry_run:
+                return past.sweep(connection, row.id, found, now_ms=now_ms, policy=policy, dry_run=True)[0]
+        with self._writing() as connection:
+            row = _lock_row(connection, vault)
+            info = _info(row)
+            swept, gone_before = past.sweep(connection, row.id, found, now_ms=now_ms, policy=policy)
+            gone_before = max(info.tombstones_gone_before, gone_before)
+            swept_at = info.swept_at if swept.after else now_ms
+            _update(connection, row, replace(info, tombstones_gone_before=gone_before, swept_at=swept_at))
+        return swept
+
+    def note_devices(self, vault: str, seen: Mapping[str, tuple[int, int]]) -> None:
+        """Note how far devices are."""
+        with self._writing() as connection:
+            row = _lock_row(connection, vault)
+            past.note_devices(connection, row.id, row.epoch, seen)
+
+    def devices(self, vault: str) -> list[Device]:
+        """Return the devices that were ever noted, ordered by their ids."""
+        with self._reading() as connection:
+            return past.load_devices(connection, _find(connection, vault).id)
+
+    def blobs_in_use(self, hashes: Iterable[str]) -> set[str]:
+        """Return those of some blobs that a version of any vault names whose content is kept."""
+        with self._reading() as connection:
+            return past.blobs_in_use(connection, hashes)
 
     def open_conflicts(self, vault: str, after: str | None, limit: int) -> list[str]:
         """Return keys that a person should look at, in order."""
@@ -341,10 +420,23 @@ def _lock_row(connection: Connection, name: str) -> _VaultRow:
 
 
 def _info(row: _VaultRow) -> VaultInfo:
-    return VaultInfo(row.name, row.epoch, row.clock, row.fenced_by, row.on_tie)
+    return VaultInfo(
+        row.name, row.epoch, row.clock, row.fenced_by, row.on_tie, row.tombstones_gone_before, row.swept_at
+    )
+
+
+def _values(info: VaultInfo) -> dict[str, object]:
+    """Return the columns of a vault but its name."""
+    return {
+        "epoch": info.epoch,
+        "clock": info.clock,
+        "fenced_by": info.fenced_by,
+        "on_tie": info.on_tie,
+        "tombstones_gone_before": info.tombstones_gone_before,
+        "swept_at": info.swept_at,
+    }
 
 
 def _update(connection: Connection, row: _VaultRow, info: VaultInfo) -> VaultInfo:
-    values = {"epoch": info.epoch, "clock": info.clock, "fenced_by": info.fenced_by, "on_tie": info.on_tie}
-    connection.execute(update(vaults).where(vaults.c.id == row.id).values(values))
+    connection.execute(update(vaults).where(vaults.c.id == row.id).values(_values(info)))
     return info

@@ -1,7 +1,7 @@
 """The tables of the SQL store, as this version of Tidenote knows them (migrations/ brings older ones here).
 
-`versions` is append-only: the log. The others say what it amounts to now. Columns that a scan reads come before the
-text, which is large and lies elsewhere on the disk.
+`versions` is append-only: the log; its old texts are packed, and at last let go. The others say what it amounts to now.
+Columns that a scan reads come before the text, which is large and lies elsewhere on the disk.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 
 metadata = MetaData()
@@ -34,6 +36,8 @@ vaults = Table(
     Column("clock", BigInteger, nullable=False),
     Column("fenced_by", Text),
     Column("on_tie", Text, nullable=False),  # "review", "ask" or "merge"
+    Column("swept_at", BigInteger, nullable=False),  # ms since 1970
+    Column("tombstones_gone_before", BigInteger, nullable=False),
 )
 
 versions = Table(
@@ -56,10 +60,27 @@ versions = Table(
     Column("received_at", BigInteger, nullable=False),  # ms since 1970
     Column("content_hash", Text),  # null is a deletion
     Column("text_size", Integer, nullable=False),  # bytes of UTF-8
-    Column("value", Text),
+    Column("gone", Boolean, nullable=False),  # whether the content is kept no longer
+    Column("packed_with", BigInteger),  # the receipt of the version that is the dictionary; null is none
+    Column("links", Integer),  # at most how many dictionaries lead to a text that needs none
+    Column("value", Text),  # null is a deletion, a blob, packed, or gone
+    Column("packed", LargeBinary),
     # By timestamp first: a batch is looked up by its timestamps, and new ones go to the end of the index.
     UniqueConstraint("vault_id", "timestamp", "device_id", "key"),
     Index("versions_by_key", "vault_id", "key", "receipt", "content_hash"),
+    Index(
+        "versions_by_target",
+        "vault_id",
+        "moved_to",
+        sqlite_where=text("moved_to IS NOT NULL"),
+        postgresql_where=text("moved_to IS NOT NULL"),
+    ),
+    Index(
+        "versions_by_blob",
+        "blob_sha256",
+        sqlite_where=text("blob_sha256 IS NOT NULL"),
+        postgresql_where=text("blob_sha256 IS NOT NULL"),
+    ),
 )
 
 Index(
@@ -77,7 +98,7 @@ keys = Table(
     Column("vault_id", Integer, ForeignKey("vaults.id"), primary_key=True),
     Column("key", KEY, primary_key=True),
     Column("floor", BigInteger, nullable=False),
-    Column("changed_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger),  # null: it was deleted so long ago that its tombstone is forgotten
     Index("keys_by_change", "vault_id", "changed_at", unique=True),
     sqlite_with_rowid=False,
 )
@@ -104,3 +125,25 @@ absent_dots = Table(
     sqlite_with_rowid=False,
 )
 """Covered dots whose versions have not arrived; should they, they are replaced at once."""
+
+unpacked = Table(
+    "unpacked",
+    metadata,
+    Column("vault_id", Integer, primary_key=True),
+    Column("receipt", BigInteger, primary_key=True, autoincrement=False),
+    ForeignKeyConstraint(["vault_id", "receipt"], ["versions.vault_id", "versions.receipt"]),
+    sqlite_with_rowid=False,
+)
+"""The replaced versions whose texts wait to be packed."""
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("vault_id", Integer, ForeignKey("vaults.id"), primary_key=True),
+    Column("device_id", KEY, primary_key=True),
+    Column("cursor", BigInteger, nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("last_seen", BigInteger, nullable=False),  # ms since 1970
+    sqlite_with_rowid=False,
+)
+"""Up to where each device has applied the log, roughly."""

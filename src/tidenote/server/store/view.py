@@ -13,8 +13,10 @@ from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
 from tidenote.core.register import EMPTY, Context, Register
 from tidenote.core.version import Change, Dot, Record, Version
-from tidenote.server.store.rows import COLUMNS, from_version, to_version
-from tidenote.server.store.tables import absent_dots, keys, siblings, vaults, versions
+from tidenote.server.store.packing import MIN_BYTES
+from tidenote.server.store.rows import RECORD_COLUMNS, from_version, to_record, to_version
+from tidenote.server.store.tables import absent_dots, keys, siblings, unpacked, vaults, versions
+from tidenote.server.store.texts import load_texts
 
 CHUNK: Final = 1000
 """How many values one IN lists at most; databases bound the number of parameters."""
@@ -27,16 +29,16 @@ _RECEIPT: BindParameter[Any] = bindparam("with_receipt")
 _ARE_SIBLINGS = (siblings.c.vault_id == versions.c.vault_id) & (siblings.c.receipt == versions.c.receipt)
 
 _LOAD_SIBLINGS = (
-    select(keys.c.floor, keys.c.changed_at, *COLUMNS)
+    select(keys.c.key, keys.c.floor, keys.c.changed_at, versions.c.value, *RECORD_COLUMNS)
     .select_from(keys)
-    .join(siblings, (siblings.c.vault_id == keys.c.vault_id) & (siblings.c.key == keys.c.key))
-    .join(versions, _ARE_SIBLINGS)
+    .outerjoin(siblings, (siblings.c.vault_id == keys.c.vault_id) & (siblings.c.key == keys.c.key))
+    .outerjoin(versions, _ARE_SIBLINGS)
     .where(keys.c.vault_id == _VAULT, keys.c.key.in_(bindparam("wanted", expanding=True)))
 )
 _LOAD_ABSENT = select(absent_dots.c.key, absent_dots.c.timestamp, absent_dots.c.device_id).where(
     absent_dots.c.vault_id == _VAULT, absent_dots.c.key.in_(bindparam("wanted", expanding=True))
 )
-_LOAD_VERSIONS = select(*COLUMNS).where(
+_LOAD_RECORDS = select(*RECORD_COLUMNS).where(
     versions.c.vault_id == _VAULT,
     versions.c.timestamp.in_(bindparam("timestamps", expanding=True)),
     versions.c.device_id.in_(bindparam("device_ids", expanding=True)),
@@ -70,6 +72,7 @@ _UPDATE_KEY = (
 )
 _INSERT_SIBLING = insert(siblings)
 _INSERT_ABSENT = insert(absent_dots)
+_INSERT_UNPACKED = insert(unpacked)
 _IN_ORDER = (
     _DELETE_SIBLING,
     _DELETE_ABSENT,
@@ -78,6 +81,7 @@ _IN_ORDER = (
     _UPDATE_KEY,
     _INSERT_SIBLING,
     _INSERT_ABSENT,
+    _INSERT_UNPACKED,
 )
 """So that every foreign key finds its row."""
 _UPDATE_CLOCK = update(vaults).where(vaults.c.id == _VAULT).values(clock=bindparam("new_clock"))
@@ -111,23 +115,29 @@ def _compiled(statement: UpdateBase, dialect: Dialect, columns: tuple[str, ...])
 
 def load_entries(
     connection: Connection, vault_id: int, wanted: Iterable[str]
-) -> dict[str, tuple[CrdtEntry, dict[Dot, int]]]:
-    """Return the state of those of the keys that anybody wrote, each with the receipts of its siblings."""
+) -> dict[str, tuple[CrdtEntry, list[tuple[Record, Version]]]]:
+    """Return the state of those of the keys that anybody wrote, each with its siblings as the log has them.
+
+    A key whose tombstone was forgotten has a context only.
+    """
     heads: dict[str, tuple[int, int]] = {}
-    found: dict[str, list[Version]] = {}
+    found: dict[str, list[tuple[Record, Version]]] = {}
     absent: dict[str, set[Dot]] = {}
     for part in chunks(wanted):
         values = {"in_vault": vault_id, "wanted": part}
         for row in connection.execute(_LOAD_SIBLINGS, values):
-            version = to_version(row)
-            heads[version.change.key] = (row[0], row[1])
-            found.setdefault(version.change.key, []).append(version)
+            key, floor, changed_at, value = row[:4]
+            heads[key] = (floor, changed_at or 0)
+            siblings_of_key = found.setdefault(key, [])
+            if row.receipt is not None:
+                record = to_record(row)
+                siblings_of_key.append((record, to_version(record, value)))
         for key, timestamp, device_id in connection.execute(_LOAD_ABSENT, values):
             absent.setdefault(key, set()).add(Dot(timestamp, device_id))
     return {
         key: (
             CrdtEntry(key, _register(found[key], Context(floor, frozenset(absent.get(key, ())))), changed_at),
-            {version.dot: version.receipt for version in found[key]},
+            found[key],
         )
         for key, (floor, changed_at) in heads.items()
     }
@@ -150,7 +160,10 @@ class SqlView:
         self._has_blob = has_blob
         self._registers: dict[str, Register] = {}
         self._receipts: dict[str, dict[Dot, int]] = {}
-        self._versions: dict[tuple[str, Dot], Version | None] = {}
+        self._known: set[str] = set()
+        """The keys that anybody wrote; some have no siblings, because their tombstone was forgotten."""
+        self._siblings: dict[tuple[str, Dot], Version] = {}
+        self._records: dict[tuple[str, Dot], Record | None] = {}
 
     @property
     def clock(self) -> int:
@@ -169,19 +182,27 @@ class SqlView:
 
     def record(self, key: str, dot: Dot) -> Record | None:
         """Return what is known of the version of a key with this dot; None if it never arrived."""
-        version = self.version(key, dot)
-        return Record.of(version) if version else None
+        self.register(key)
+        if key not in self._known:
+            return None
+        if (key, dot) not in self._records:
+            self._load_records([(key, dot)])
+        return self._records[key, dot]
 
     def version(self, key: str, dot: Dot) -> Version | None:
-        """Return the version of a key with this dot; None if it never arrived."""
-        if not self.register(key).siblings:
-            return None
-        if (key, dot) not in self._versions:
-            self._load_versions([(key, dot)])
-        return self._versions[key, dot]
+        """Return the version of a key with this dot; None if it never arrived or its content is no longer kept."""
+        record = self.record(key, dot)
+        if record is None or (key, dot) in self._siblings:
+            return self._siblings.get((key, dot))
+        if record.deleted or (record.kept and record.blob):
+            return to_version(record, None)
+        text = load_texts(self._connection, self._vault_id, [record.receipt]).get(record.receipt)
+        return None if text is None else to_version(record, text)
 
     def had_content(self, key: str, content_hash: str) -> bool:
         """Say whether a replaced version of the key had this content."""
+        if key not in self._known:
+            return False
         values = {"in_vault": self._vault_id, "of_key": key, "hash": content_hash}
         return self._connection.execute(_HAD_CONTENT, values).first() is not None
 
@@ -191,7 +212,7 @@ class SqlView:
         self._load_registers(key for change in changes for key in (change.key, change.moved_to) if key)
         names = [(change.key, dot) for change in changes for dot in (change.dot, *(change.base or ()))]
         # A key that nobody wrote has no versions to look for.
-        self._load_versions(name for name in names if name not in self._versions and self._receipts[name[0]])
+        self._load_records(name for name in names if name not in self._records and name[0] in self._known)
 
     def write(self, batch: Batch, wall_ms: int) -> None:
         """Append a batch to the log and bring what sums the log up to date."""
@@ -202,6 +223,9 @@ class SqlView:
         arrived = {(version.change.key, version.dot): version.receipt for version in batch.versions}
         for entry in batch.entries:
             self._sum_up(entry, arrived, rows)
+        rows[_INSERT_UNPACKED] = [
+            {"vault_id": self._vault_id, "receipt": receipt} for receipt in self._replaced_texts(batch)
+        ]
         for statement in _IN_ORDER:
             if rows[statement]:
                 execute_many(self._connection, statement, rows[statement])
@@ -215,7 +239,7 @@ class SqlView:
         before = self.register(key)
         there = {"in_vault": self._vault_id, "of_key": key}
         new = {"vault_id": self._vault_id, "key": key}
-        if before.siblings:
+        if key in self._known:
             rows[_UPDATE_KEY].append({**there, "new_floor": after.context.floor, "new_changed_at": entry.changed_at})
         else:
             rows[_INSERT_KEY].append({**new, "floor": after.context.floor, "changed_at": entry.changed_at})
@@ -228,30 +252,42 @@ class SqlView:
         for timestamp, device_id in sorted(after.context.dots - before.context.dots):
             rows[_INSERT_ABSENT].append({**new, "timestamp": timestamp, "device_id": device_id})
 
+    def _replaced_texts(self, batch: Batch) -> Iterator[int]:
+        """Yield the receipts of the texts that nobody shows any more and that are worth packing."""
+        arrived = {(version.change.key, version.dot): version for version in batch.versions}
+        for key, dots in batch.replaced.items():
+            for dot in sorted(dots):
+                version = arrived.get((key, dot)) or self._siblings[key, dot]
+                if len(version.change.value or "") >= MIN_BYTES:
+                    yield version.receipt
+
     def _load_registers(self, wanted: Iterable[str]) -> None:
         distinct = list(dict.fromkeys(wanted))
         loaded = load_entries(self._connection, self._vault_id, distinct)
         for key in distinct:
             self._registers[key], self._receipts[key] = EMPTY, {}
-        for key, (entry, receipts) in loaded.items():
-            self._registers[key], self._receipts[key] = entry.register, receipts
-            for change in entry.register.siblings:
-                self._versions[key, change.dot] = Version(change, receipts[change.dot])
+        for key, (entry, found) in loaded.items():
+            self._known.add(key)
+            self._registers[key] = entry.register
+            for record, version in found:
+                self._records[key, version.dot] = record
+                self._receipts[key][version.dot] = version.receipt
+                self._siblings[key, version.dot] = version
 
-    def _load_versions(self, wanted: Iterable[tuple[str, Dot]]) -> None:
+    def _load_records(self, wanted: Iterable[tuple[str, Dot]]) -> None:
         for part in chunks(wanted):
-            self._versions.update(dict.fromkeys(part))
+            self._records.update(dict.fromkeys(part))
             dots = [dot for _, dot in part]
             values = {
                 "in_vault": self._vault_id,
                 "timestamps": sorted({dot.timestamp for dot in dots}),
                 "device_ids": sorted({dot.device_id for dot in dots}),
             }
-            for row in self._connection.execute(_LOAD_VERSIONS, values):
-                version = to_version(row)
-                self._versions[version.change.key, version.dot] = version
+            for row in self._connection.execute(_LOAD_RECORDS, values):
+                record = to_record(row)
+                self._records[record.key, record.dot] = record
 
 
-def _register(found: Iterable[Version], context: Context) -> Register:
-    changes = sorted((version.change for version in found), key=lambda change: change.dot)
+def _register(found: Iterable[tuple[Record, Version]], context: Context) -> Register:
+    changes = sorted((version.change for _, version in found), key=lambda change: change.dot)
     return Register(tuple(changes), context)

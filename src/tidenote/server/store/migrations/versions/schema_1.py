@@ -23,6 +23,8 @@ def upgrade() -> None:
         sa.Column("clock", sa.BigInteger, nullable=False),
         sa.Column("fenced_by", sa.Text),
         sa.Column("on_tie", sa.Text, nullable=False),
+        sa.Column("swept_at", sa.BigInteger, nullable=False),
+        sa.Column("tombstones_gone_before", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "versions",
@@ -43,10 +45,17 @@ def upgrade() -> None:
         sa.Column("received_at", sa.BigInteger, nullable=False),
         sa.Column("content_hash", sa.Text),
         sa.Column("text_size", sa.Integer, nullable=False),
+        sa.Column("gone", sa.Boolean, nullable=False),
+        sa.Column("packed_with", sa.BigInteger),
+        sa.Column("links", sa.Integer),
         sa.Column("value", sa.Text),
+        sa.Column("packed", sa.LargeBinary),
         sa.UniqueConstraint("vault_id", "timestamp", "device_id", "key"),
     )
     op.create_index("versions_by_key", "versions", ["vault_id", "key", "receipt", "content_hash"])
+    for name, columns in (("target", ["vault_id", "moved_to"]), ("blob", ["blob_sha256"])):
+        present = sa.text(f"{columns[-1]} IS NOT NULL")
+        op.create_index(f"versions_by_{name}", "versions", columns, sqlite_where=present, postgresql_where=present)
     op.create_index(
         "versions_to_look_at",
         "versions",
@@ -59,7 +68,7 @@ def upgrade() -> None:
         sa.Column("vault_id", sa.Integer, sa.ForeignKey("vaults.id"), primary_key=True),
         sa.Column("key", KEY, primary_key=True),
         sa.Column("floor", sa.BigInteger, nullable=False),
-        sa.Column("changed_at", sa.BigInteger, nullable=False),
+        sa.Column("changed_at", sa.BigInteger),
         sqlite_with_rowid=False,
     )
     op.create_index("keys_by_change", "keys", ["vault_id", "changed_at"], unique=True)
@@ -78,5 +87,21 @@ def upgrade() -> None:
         sa.Column("timestamp", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("device_id", KEY, primary_key=True),
         sa.ForeignKeyConstraint(["vault_id", "key"], ["keys.vault_id", "keys.key"]),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "unpacked",
+        sa.Column("vault_id", sa.Integer, primary_key=True),
+        sa.Column("receipt", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.ForeignKeyConstraint(["vault_id", "receipt"], ["versions.vault_id", "versions.receipt"]),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "devices",
+        sa.Column("vault_id", sa.Integer, sa.ForeignKey("vaults.id"), primary_key=True),
+        sa.Column("device_id", KEY, primary_key=True),
+        sa.Column("cursor", sa.BigInteger, nullable=False),
+        sa.Column("epoch", sa.Text, nullable=False),
+        sa.Column("last_seen", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
