@@ -293,8 +293,8 @@ class TestRaces:
                 song.unlink()
                 await eventually(
                     lambda: (
-                        {row.change.key for row in a.client.journal.pending() if not row.change.deleted}
-                        == {"file:renamed.mp4"}
+                        {row.change.key for row in a.client.journal.pending() if row.change.deleted}
+                        == {"file:film.mp4", "file:song.mp3"}
                     ),
                     "that is noted, too",
                 )
