@@ -318,4 +318,4 @@ class World:
         for change in self.acknowledged:
             version = self.log.version(change.key, change.dot)
             assert version is not None
-            assert version.change == change
+            assert version.change.is_duplicate_of(change)

@@ -7,7 +7,7 @@ before (wire/messages.py); here stands what only the log can know.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from tidenote.core.clock import too_far_ahead
@@ -15,7 +15,7 @@ from tidenote.core.crdt import CrdtEntry
 from tidenote.core.register import Register
 from tidenote.core.resolve import resolve
 from tidenote.core.sides import OnTie
-from tidenote.core.version import SERVER_PREFIX, Change, Dot, Record, Version
+from tidenote.core.version import SERVER_PREFIX, UNDATED, Change, Dot, Record, Version
 from tidenote.errors import RefusedChange
 
 MAX_ROUNDS: Final = 8
@@ -126,18 +126,24 @@ class _Intake:
         self.registers: dict[str, Register] = {}
         self.changed_at: dict[str, int] = {}
         self.arrived: dict[tuple[str, Dot], Version] = {}
+        self.marks: list[tuple[str, frozenset[Dot]]] = []
+        """Where notes were renamed to that a person should look at, and the dots of what says so."""
 
     def run(self, pushes: Iterable[Sequence[Change]]) -> Batch:
         for changes in pushes:
             refused_keys: set[str] = set()
+            stale = self.is_stale(changes)
             for change in changes:
                 try:
+                    if stale:
+                        raise RefusedChange("others wrote meanwhile: look again", "stale")
                     result: Taken | Refused = self.take(change, refused_keys)
                 except RefusedChange as refusal:
                     refused_keys.add(change.key)
                     result = Refused(change, refusal.code, refusal.message, self.batch.clock)
                 self.batch.results.append(result)
         # After all changes have joined: what a rename brings along is then in place.
+        self.carry_marks()
         self.settle()
         self.batch.entries = sorted(
             (CrdtEntry(key, self.registers[key], changed_at) for key, changed_at in self.changed_at.items()),
@@ -145,7 +151,16 @@ class _Intake:
         )
         return self.batch
 
+    def is_stale(self, changes: Iterable[Change]) -> bool:
+        """Say whether the server is to write on somebody's behalf over other siblings than they have seen."""
+        return any(change.dot == UNDATED and change.base != self.register(change.key).dots for change in changes)
+
     def take(self, change: Change, refused_keys: set[str]) -> Taken:
+        if change.dot == UNDATED:
+            change = replace(change, dot=Dot(self.batch.clock + 1, self.author))
+            self.check(change, refused_keys)
+            self.append(Version(change, change.dot.timestamp))
+            return Taken(change, change.dot.timestamp)
         known = self.record(change.key, change.dot)
         if known:
             if known.is_of(change):
@@ -173,6 +188,7 @@ class _Intake:
         """Put a version into the log and join it into its key's register."""
         key = version.change.key
         before = self.register(key)
+        version = self.marked(version, before)
         self.batch.versions.append(version)
         self.batch.clock = version.receipt
         self.arrived[key, version.dot] = version
@@ -200,6 +216,37 @@ class _Intake:
                     self.append(Version(settlement.change(Dot(receipt, self.author)), receipt))
             if self.batch.clock == before:
                 return
+
+    def marked(self, version: Version, before: Register) -> Version:
+        """Return a version with the mark of what it replaces: whoever edits a note need not have looked at its merge.
+
+        Only the server takes a mark away, when a person has; and with a note that is deleted it goes.
+        """
+        change = version.change
+        seen = Register.of(change).context
+        marks = frozenset(other.dot for other in before.siblings if other.conflict and seen.covers(other.dot))
+        if not marks or change.conflict or change.dot.device_id.startswith(SERVER_PREFIX):
+            return version
+        if change.deleted:
+            if change.moved_to:
+                self.marks.append((change.moved_to, marks))
+            return version
+        return replace(version, change=replace(change, conflict=True))
+
+    def carry_marks(self) -> None:
+        """Mark the notes that were renamed, as they were marked under their old names."""
+        for key, marks in self.marks:
+            winner = self.register(key).winner
+            if winner and not winner.deleted and not winner.conflict:
+                receipt = self.batch.clock + 1
+                change = replace(
+                    winner,
+                    dot=Dot(receipt, self.author),
+                    base=frozenset([winner.dot]),
+                    conflict=True,
+                    merged_from=marks,
+                )
+                self.append(Version(change, receipt))
 
     def bring_tombstone_back(self, key: str) -> None:
         """Delete a key anew whose tombstone was forgotten, so that a device which comes with an old change hears of it.

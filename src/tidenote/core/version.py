@@ -20,6 +20,10 @@ class Dot(NamedTuple):
     device_id: str
 
 
+UNDATED: Final = Dot(0, SERVER_PREFIX)
+"""The dot of what the server is to write on somebody's behalf, until intake.py gives it one of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class BlobRef:
     """Bytes that are kept beside the log, named by their hash.
