@@ -48,6 +48,8 @@ class Undone(Enum):
     """None of them stands any more."""
     BUILT_ON = "built_on"
     """Somebody else's later change was made of them."""
+    OPEN_CONFLICT = "open_conflict"
+    """Others disagree about the key, and that has to be settled first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,9 @@ class Undo:
     """How to take changes back.
 
     Attributes:
-        settles: the siblings to replace.
-        before: what stood before them; None if there was nothing.
+        before: whose content comes back; None if there was nothing.
     """
 
-    settles: tuple[Record, ...]
     before: Record | None
 
 
@@ -72,18 +72,19 @@ def undo(records: Sequence[Record], siblings: Iterable[Dot], is_theirs: Callable
         is_theirs: says whether a record is to be taken back.
     """
     known = {record.dot: record for record in records}
-    standing = [known[dot] for dot in sorted(siblings)]
-    settles = tuple(record for record in standing if is_theirs(record))
+    standing = [known[dot] for dot in siblings]
     parents = _parents(records)
     others = [record for record in standing if not is_theirs(record)]
     if any(is_theirs(known[dot]) for dot in _ancestors(others, parents)):
         return Undone.BUILT_ON
-    if not settles:
+    if len(others) == len(standing):
         return Undone.NOTHING
+    if others:
+        return Undo(others[0]) if len(others) == 1 else Undone.OPEN_CONFLICT
     # Back along the bases to what others wrote; what stood first of several is decided as ever.
     before: set[Dot] = set()
     seen: set[Dot] = set()
-    queue = [record.dot for record in settles]
+    queue = [record.dot for record in standing]
     while queue:
         for dot in parents[queue.pop()]:
             if dot in seen:
@@ -96,7 +97,7 @@ def undo(records: Sequence[Record], siblings: Iterable[Dot], is_theirs: Callable
     if any(is_theirs(known[dot]) for dot in _ancestors((known[dot] for dot in before), parents)):
         # Somebody else's change in between was made of theirs, and theirs of that again.
         return Undone.BUILT_ON
-    return Undo(settles, winner(known[dot] for dot in before))
+    return Undo(winner(known[dot] for dot in before))
 
 
 def _parents(records: Sequence[Record]) -> dict[Dot, frozenset[Dot]]:
