@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from core.changes import DOTS, KEY, at, attach, bases, delete, dots, names, survivors, write
 from core.log import Log
 from tidenote.core.clock import MAX_LEAD, MAX_WALL_LEAD
+from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, Refused, Taken, server_author
-from tidenote.core.register import Context, join_all
+from tidenote.core.register import Context, Register, join_all
 from tidenote.core.version import BlobRef, Change, Dot
 
 
@@ -335,6 +336,42 @@ def split(data: st.DataObject, changes: Sequence[Change]) -> list[list[Change]]:
             pushes.append([])
         pushes[-1].append(change)
     return pushes
+
+
+# -- a key whose tombstone was forgotten
+
+
+def forgetful_log() -> Log:
+    """Return a log whose only key was written, deleted, and forgotten; its versions are known."""
+    log = Log(20)
+    log.take_in([write("1a", base="")], [write("2a", None, base="1a")])
+    del log.entries[KEY]
+    return log
+
+
+def test_an_old_change_of_a_forgotten_key_is_told_of_the_deletion() -> None:
+    log = forgetful_log()
+    batch = log.take_in([write("1a", base="")])
+    assert codes(batch) == ["duplicate"]
+    (tombstone,) = log.register(KEY).siblings
+    assert (tombstone.deleted, tombstone.dot, tombstone.base) == (True, Dot(batch.clock, log.author), frozenset())
+    assert [entry.key for entry in batch.entries] == [KEY]
+
+
+def test_a_covered_change_of_a_forgotten_key_is_told_of_the_deletion() -> None:
+    log = forgetful_log()
+    log.entries[KEY] = CrdtEntry(KEY, Register((), Context(floor=9)))
+    batch = log.take_in([write("5b")])
+    assert codes(batch) == ["taken"]
+    (tombstone,) = log.register(KEY).siblings
+    assert tombstone.deleted
+    assert batch.replaced == {KEY: dots("5b")}
+
+
+def test_an_edit_of_a_forgotten_key_is_an_edit() -> None:
+    log = forgetful_log()
+    log.take_in([write("5b", base="1a"), write("1a", base="")])
+    assert names(log.register(KEY).siblings) == "5b"
 
 
 @given(st.lists(st.lists(st.lists(any_change(), max_size=4), max_size=3), max_size=4))
