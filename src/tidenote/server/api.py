@@ -118,7 +118,7 @@ async def chunks_of(request: Asked, service: Service) -> AsyncIterator[bytes]:
 
 
 @dataclass
-class _PushOperation(Operation):
+class PushOperation(Operation):
     """What OpenAPI says of a body that we decode ourselves, so that one bad change cannot spoil the others."""
 
     def __post_init__(self) -> None:
@@ -135,7 +135,7 @@ class _UploadOperation(Operation):
         self.request_body = RequestBody(content={BYTES: OpenAPIMediaType(schema=part)}, required=True)
 
 
-@post("/api/v1/sync", status_code=200, operation_class=_PushOperation, responses=ERRORS)
+@post("/api/v1/sync", status_code=200, operation_class=PushOperation, responses=ERRORS)
 async def sync(
     service: Parts,
     request: Asked,
@@ -177,7 +177,7 @@ async def manifest(
     return json_response(Manifest(epoch, clock, entries, keys[-1][0] if len(keys) == limit else None))
 
 
-@post("/api/v1/fetch", status_code=200, operation_class=_PushOperation, responses=ERRORS)
+@post("/api/v1/fetch", status_code=200, operation_class=PushOperation, responses=ERRORS)
 async def fetch(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Fetched]:
     """Return all siblings of some keys; an answer that would be too large is cut after a whole key."""
     hub = open_hub(service, request, vault)

@@ -20,7 +20,7 @@ from typing import Final, Self, TypeVar
 from tidenote.config import ServerConfig
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, Refused, Taken
-from tidenote.core.version import Change, Dot
+from tidenote.core.version import Change, Dot, Version
 from tidenote.errors import StorageError
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus
@@ -195,6 +195,14 @@ class Hub:
     async def manifest(self, after: str | None, limit: int) -> list[tuple[str, frozenset[Dot]]]:
         """Return keys with the dots of their siblings, ordered by key."""
         return await self._read(self._store.manifest, self.name, after, limit)
+
+    async def history(self, key: str) -> list[Version]:
+        """Return all versions that a key ever had, by receipt."""
+        return await self._read(self._store.history, self.name, key)
+
+    async def open_conflicts(self, after: str | None, limit: int) -> list[str]:
+        """Return keys that a person should look at, in order."""
+        return await self._read(self._store.open_conflicts, self.name, after, limit)
 
     # -- the writer's loop
 

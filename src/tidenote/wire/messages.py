@@ -160,6 +160,81 @@ class Fetched(Struct):
     changes: list[WireChange]
 
 
+class ConflictEntry(Struct):
+    """One open conflict in the list: `kind` is `siblings` or `merged`, `since` ms since 1970."""
+
+    key: str
+    kind: Literal["siblings", "merged"]
+    siblings: list[WireDot]
+    authors: list[str]
+    since: int
+
+
+class Conflicts(Struct, omit_defaults=True):
+    """One page of `GET /api/v1/conflicts`, ordered by key; `next` is the key to go on after."""
+
+    epoch: str
+    clock: int
+    conflicts: list[ConflictEntry]
+    next: str | None = None
+
+
+class WireSpot(Struct):
+    """A place of a merge to look at: its lines `start` to `end`, counted from 0, and what the texts had there."""
+
+    start: int
+    end: int
+    reason: Literal["both_changed", "deleted_and_changed", "front_matter"]
+    base: str
+    first: str
+    second: str
+
+
+class ConflictDetails(Struct, omit_defaults=True):
+    """The answer of `GET /api/v1/conflicts/one`; `spots` are lines of `merged`."""
+
+    epoch: str
+    key: str
+    kind: Literal["siblings", "merged"]
+    siblings: list[WireDot]
+    sources: list[WireChange]
+    since: int
+    base: WireChange | None = None
+    proposal: str | None = None
+    merged: str | None = None
+    spots: list[WireSpot] | None = None
+
+
+class WireKeepBoth(Struct, forbid_unknown_fields=True, rename={"key": "as"}):
+    """A choice's `keep_both`; `as` is the other note's key."""
+
+    key: str | None = None
+
+
+class WireChoice(Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How to settle: exactly one of these."""
+
+    keep: WireDot | None = None
+    text: str | None = None
+    keep_both: WireKeepBoth | None = None
+    confirm: Literal[True] | None = None
+
+
+class ResolveRequest(Struct):
+    """The body of `POST /api/v1/conflicts/resolve`; `siblings` are all that the person has seen."""
+
+    key: str
+    siblings: list[WireDot]
+    choice: WireChoice
+
+
+class ReopenRequest(Struct):
+    """The body of `POST /api/v1/conflicts/reopen`."""
+
+    key: str
+    siblings: list[WireDot]
+
+
 class BlobStatus(Struct):
     """The answer to a `PUT` of a part of a blob: how many bytes the server has now."""
 

@@ -1,0 +1,223 @@
+"""The REST of conflicts (docs/protocol.md 11.5): list them, look at one, settle it, have a merge looked at again.
+
+What is written goes through the hub like every push, on behalf of who asks: core/intake.py checks inside the
+transaction that nobody wrote meanwhile.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Annotated, Final
+
+from litestar import Response, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromQuery, QueryParameter
+
+from tidenote.core.register import EMPTY, Register
+from tidenote.core.version import Change, Dot
+from tidenote.errors import AccessError, ProtocolError, RefusedChange
+from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, caller_of, open_hub, read_body
+from tidenote.server.conflicts import (
+    Choice,
+    Confirm,
+    Conflict,
+    Keep,
+    KeepBoth,
+    Text,
+    describe,
+    is_open,
+    reopen,
+    settle,
+)
+from tidenote.server.hub import Hub
+from tidenote.server.responses import json_response
+from tidenote.wire.messages import (
+    DEFAULT_VAULT,
+    ConflictDetails,
+    ConflictEntry,
+    Conflicts,
+    Fetched,
+    ReopenRequest,
+    ResolveRequest,
+    WireChoice,
+    WireDot,
+    WireSpot,
+    decode,
+    from_change,
+    from_dots,
+    from_entries,
+)
+
+MAX_LISTED: Final = 500
+"""The most conflicts of one page."""
+
+
+@get("/api/v1/conflicts", responses=ERRORS)
+async def list_conflicts(
+    service: Parts,
+    request: Asked,
+    vault: Vault = DEFAULT_VAULT,
+    after: FromQuery[str | None] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LISTED)] = 100,
+) -> Response[Conflicts]:
+    """Return one page of what a person should look at, ordered by key."""
+    hub = open_hub(service, request, vault)
+    epoch, clock = hub.epoch, hub.clock
+    keys = await hub.open_conflicts(after, limit)
+    found = [conflict for key in keys if (conflict := await _look(hub, key))]
+    entries = [
+        ConflictEntry(
+            conflict.key,
+            conflict.kind,
+            from_dots(conflict.siblings),
+            list(dict.fromkeys(change.dot.device_id for change in conflict.sources)),
+            conflict.since,
+        )
+        for conflict, _ in found
+    ]
+    return json_response(Conflicts(epoch, clock, entries, keys[-1] if len(keys) == limit else None))
+
+
+@get("/api/v1/conflicts/one", responses=ERRORS)
+async def one_conflict(
+    service: Parts, request: Asked, key: FromQuery[str], vault: Vault = DEFAULT_VAULT
+) -> Response[ConflictDetails]:
+    """Return all that is needed to settle one conflict."""
+    hub = open_hub(service, request, vault)
+    found = await _look(hub, key)
+    if not found:
+        raise AccessError(f"there is no conflict at {key}", "not_found")
+    conflict, _ = found
+    merged = conflict.merged
+    return json_response(
+        ConflictDetails(
+            hub.epoch,
+            key,
+            conflict.kind,
+            from_dots(conflict.siblings),
+            [from_change(change) for change in conflict.sources],
+            conflict.since,
+            from_change(conflict.base) if conflict.base else None,
+            conflict.text,
+            merged.text if merged else None,
+            [
+                WireSpot(spot.start, spot.end, spot.reason, spot.base, spot.first, spot.second)
+                for spot in (merged.spots if merged else ())
+            ],
+        )
+    )
+
+
+@post("/api/v1/conflicts/resolve", status_code=200, operation_class=PushOperation, responses=ERRORS)
+async def resolve_conflict(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Fetched]:
+    """Settle a conflict as a person chose; return all siblings of the keys that were written."""
+    hub = _open_for_writing(service, request, vault)
+    asked = decode(await read_body(request, service), ResolveRequest)
+    choice = _to_choice(asked.choice, service.config.max_text_bytes)
+    found = await _look(hub, asked.key)
+    _check_seen(found and found[0].siblings, asked.siblings)
+    assert found
+    conflict, winner = found
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        changes = await _with_registers(
+            hub, lambda register_of: settle(conflict, winner, choice, register_of, now_ms=now_ms)
+        )
+    except RefusedChange as refusal:
+        raise ProtocolError(refusal.message, refusal.code) from None
+    return await _write(hub, changes)
+
+
+@post("/api/v1/conflicts/reopen", status_code=200, operation_class=PushOperation, responses=ERRORS)
+async def reopen_conflict(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Fetched]:
+    """Have somebody look again at what was merged into a note last."""
+    hub = _open_for_writing(service, request, vault)
+    asked = decode(await read_body(request, service), ReopenRequest)
+    register = await _register(hub, asked.key)
+    winner = register.winner
+    if winner is None or winner.deleted:
+        raise AccessError(f"there is no note {asked.key}", "not_found")
+    _check_seen(register.dots, asked.siblings)
+    if is_open(register):
+        raise ProtocolError("this conflict is open", "bad_request")
+    conflict = describe(register, await hub.history(asked.key))
+    return await _write(hub, reopen(conflict, winner))
+
+
+async def _look(hub: Hub, key: str) -> tuple[Conflict, Change] | None:
+    """Return an open conflict and the winner; None if there is none at the key."""
+    register = await _register(hub, key)
+    if not is_open(register):
+        return None
+    assert register.winner
+    # Read after the register: versions are only added, so all that it names is there.
+    return describe(register, await hub.history(key)), register.winner
+
+
+async def _register(hub: Hub, key: str) -> Register:
+    entries = await hub.entries([key])
+    return entries[0].register if entries else EMPTY
+
+
+async def _with_registers(hub: Hub, decide: Callable[[Callable[[str], Register]], list[Change]]) -> list[Change]:
+    """Return what is decided, reading the keys that it asks for on the way."""
+    known: dict[str, Register] = {}
+
+    class _Unknown(Exception):
+        pass
+
+    def register_of(key: str) -> Register:
+        if key not in known:
+            raise _Unknown(key)
+        return known[key]
+
+    while True:
+        try:
+            return decide(register_of)
+        except _Unknown as asked:
+            known[asked.args[0]] = await _register(hub, asked.args[0])
+
+
+async def _write(hub: Hub, changes: Sequence[Change]) -> Response[Fetched]:
+    committed = await hub.submit(changes)
+    if committed.rejected:
+        refusal = committed.rejected[0]
+        raise ProtocolError(refusal.message, refusal.code)
+    # Read afterwards: what arrived in the meantime stands beside it, and is told.
+    entries = await hub.entries([change.key for change in changes])
+    return json_response(Fetched(hub.epoch, from_entries(entries)))
+
+
+def _open_for_writing(service: Parts, request: Asked, vault: str) -> Hub:
+    hub = open_hub(service, request, vault)
+    if not caller_of(request).may_write:
+        raise AccessError("this device may only read", "read_only")
+    return hub
+
+
+def _check_seen(siblings: frozenset[Dot] | None, seen: Sequence[WireDot]) -> None:
+    if siblings != frozenset(Dot(dot.timestamp, dot.device_id) for dot in seen):
+        raise ProtocolError("others wrote meanwhile: look again", "stale")
+
+
+def _to_choice(wire: WireChoice, max_text_bytes: int) -> Choice:
+    choices: list[Choice] = []
+    if wire.keep:
+        choices.append(Keep(Dot(wire.keep.timestamp, wire.keep.device_id)))
+    if wire.text is not None:
+        choices.append(Text(wire.text))
+        if "\0" in wire.text:
+            raise ProtocolError("the text holds U+0000", "bad_value")
+        if len(wire.text.encode()) > max_text_bytes:
+            raise ProtocolError(f"the text is over {max_text_bytes} bytes", "value_too_large")
+    if wire.keep_both:
+        choices.append(KeepBoth(wire.keep_both.key))
+    if wire.confirm:
+        choices.append(Confirm())
+    if len(choices) != 1:
+        raise ProtocolError("a choice is one of keep, text, keep_both and confirm", "bad_request")
+    return choices[0]
+
+
+ROUTES: Final[list[HTTPRouteHandler]] = [list_conflicts, one_conflict, resolve_conflict, reopen_conflict]
