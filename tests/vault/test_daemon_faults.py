@@ -468,6 +468,33 @@ class TestDisk:
             assert tree(here.folder("a")) == {"thing": b"file\n"}
             assert tree(here.folder("b")) == {"thing/note.md": b"folder\n"}
 
+    @pytest.mark.parametrize("where", ["above", "below"])
+    async def test_what_is_held_comes_as_soon_as_its_way_is_free(self, tmp_path: Path, where: str) -> None:
+        async with site(tmp_path) as here:
+            mine, others = ("thing", "thing/note.md") if where == "above" else ("thing/note.md", "thing")
+            here.put("b", others, "from b\n")
+            await here.once("b")
+            here.put("a", mine, "in the way\n")
+            async with here.running("a", full_scan_s=3600.0) as daemon:
+                await eventually(lambda: [held.path for held in daemon.status().held] == [others], "held")
+                (here.folder("a") / mine).unlink()
+                if where == "below":
+                    (here.folder("a") / "thing").rmdir()
+                await eventually(lambda: tree(here.folder("a")) == {others: b"from b\n"}, "it comes")
+                await eventually(lambda: daemon.status().held == [], "nothing is held")
+
+    async def test_what_is_behind_a_link_comes_when_the_link_goes(self, tmp_path: Path) -> None:
+        async with site(tmp_path) as here:
+            (tmp_path / "outside").mkdir()
+            (here.folder("a") / "d").symlink_to(tmp_path / "outside")
+            here.put("b", "d/new.md", "from b\n")
+            await here.once("b")
+            async with here.running("a", full_scan_s=3600.0) as daemon:
+                await eventually(lambda: [held.path for held in daemon.status().held] == ["d/new.md"], "held")
+                (here.folder("a") / "d").unlink()
+                await eventually(lambda: tree(here.folder("a")) == {"d/new.md": b"from b\n"}, "it comes")
+                assert tree(tmp_path / "outside") == {}
+
 
 class TestNames:
     async def test_twins_and_renames_by_case_on_a_disk_that_folds(self, tmp_path: Path) -> None:

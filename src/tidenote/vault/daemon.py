@@ -578,6 +578,7 @@ class FolderDaemon:
         """
         if full:
             return await self._look_at_all(quick=quick)
+        paths |= self._held_around(names | paths)
         disk_names = names | {base.disk_name if (base := self._bases.file(path)) else path for path in paths}
         scan = await self._in_pool(self._scan_paths, disk_names)
         # A new file may be the second half of a rename of which we have not heard the first.
@@ -594,6 +595,13 @@ class FolderDaemon:
             scan.unsettled.update(other.unsettled)
             scan.paths |= other.paths
         return scan
+
+    def _held_around(self, names: set[str]) -> set[str]:
+        """Return what is held above and below the names: they may be, or have been, what was in its way."""
+        if not self._held:
+            return set()
+        above = {folder for name in names for folder in folders_above(name)}
+        return {path for path in self._held if path in above or not names.isdisjoint(folders_above(path))}
 
     async def _look_at_all(self, *, quick: bool) -> Scan:
         for _ in range(3):
