@@ -38,6 +38,7 @@ NEXT_STEP: Final = {
     "storage_failed": "check the disk, then start again",
     "fenced": "use the server that took its place",
     "folder_unfit": "`tidenote doctor DIR` looks for the cause",
+    "stale": "`tidenote conflicts show NOTE` shows what is there now",
     "replaced": "give every device a --device-id of its own",
 }
 """What a person may do about a code, where the message itself does not say."""

@@ -122,7 +122,7 @@ def _check_link(folder: Path) -> Iterator[Finding]:
     for held in [*status.held, *status.refused, *status.skipped] if status else []:
         yield Finding("warning", f"{held.path}: {held.reason or held.why}")
     if status and status.conflicts:
-        yield Finding("warning", f"{status.conflicts} notes have concurrent versions")
+        yield Finding("warning", f"{status.conflicts} notes have concurrent versions; see `tidenote conflicts list`")
     try:
         config = load_sync_config(link)
     except TidenoteError as error:

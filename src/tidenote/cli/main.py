@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tidenote import __version__
-from tidenote.cli import console, demo, doctor, serve, service, status, sync, token
+from tidenote.cli import conflicts, console, demo, doctor, serve, service, status, sync, token
 from tidenote.errors import ConfigError
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ app.command(
 app.command("status", epilog=_example("tidenote status ~/Notes", "tidenote status --json | jq .state"))(status.status)
 app.command("pause", epilog=_example("tidenote pause ~/Notes"))(status.pause)
 app.command("resume", epilog=_example("tidenote resume ~/Notes"))(status.resume)
+app.add_typer(conflicts.app, name="conflicts")
 app.add_typer(service.app, name="service")
 app.command("doctor", epilog=_example("tidenote doctor ~/Notes"))(doctor.doctor)
 app.command("demo", epilog=_example("tidenote demo", "tidenote demo --dir /tmp/notes --port 9000"))(demo.demo)

@@ -95,7 +95,7 @@ def describe(folder: Path, status: FolderStatus, now_s: float) -> Iterator[str]:
     if status.pending and status.state != "pending":
         yield f"  {status.pending} changes wait to be sent"
     if status.conflicts:
-        yield f"  {status.conflicts} notes have concurrent versions; all are kept, the latest is shown"
+        yield f"  {status.conflicts} notes have concurrent versions; `tidenote conflicts list {folder}` names them"
     for title, paths in (("held", status.held), ("refused", status.refused), ("not synced", status.skipped)):
         yield from _paths(title, paths)
     if any(held.why in ("DELETIONS_OUT", "DELETIONS_IN") for held in status.held):

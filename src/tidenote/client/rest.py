@@ -33,10 +33,14 @@ from tidenote.errors import (
 from tidenote.wire.messages import (
     PROTOCOL_VERSION,
     BlobStatus,
+    ConflictDetails,
+    Conflicts,
     ErrorMessage,
     Fetched,
     FetchRequest,
     Manifest,
+    ReopenRequest,
+    ResolveRequest,
     decode,
     decode_from_server,
     encode,
@@ -115,6 +119,50 @@ class Rest:
         body = encode(FetchRequest(list(keys)))
         params = {"vault": self._query["vault"]}
         return _read(await self._ask("POST", "/api/v1/fetch", content=body, params=params), Fetched)
+
+    async def conflicts(self, after: str | None = None) -> Conflicts:
+        """Return a page of what a person should look at, after a key.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        params = {"vault": self._query["vault"]}
+        if after is not None:
+            params["after"] = after
+        return _read(await self._ask("GET", "/api/v1/conflicts", params=params), Conflicts)
+
+    async def conflict(self, key: str) -> ConflictDetails:
+        """Return all that is needed to settle one conflict.
+
+        Raises:
+            TidenoteError: what the server said instead; `not_found` if there is no conflict.
+            UnreachableError: it gave no answer.
+        """
+        params = {"vault": self._query["vault"], "key": key}
+        return _read(await self._ask("GET", "/api/v1/conflicts/one", params=params), ConflictDetails)
+
+    async def resolve(self, request: ResolveRequest) -> Fetched:
+        """Settle a conflict; return all siblings of the keys that were written.
+
+        Raises:
+            TidenoteError: what the server said instead; `stale` if others wrote meanwhile.
+            UnreachableError: it gave no answer.
+        """
+        params = {"vault": self._query["vault"]}
+        body = encode(request)
+        return _read(await self._ask("POST", "/api/v1/conflicts/resolve", content=body, params=params), Fetched)
+
+    async def reopen(self, request: ReopenRequest) -> Fetched:
+        """Have a merge looked at again.
+
+        Raises:
+            TidenoteError: what the server said instead; `stale` if others wrote meanwhile.
+            UnreachableError: it gave no answer.
+        """
+        params = {"vault": self._query["vault"]}
+        body = encode(request)
+        return _read(await self._ask("POST", "/api/v1/conflicts/reopen", content=body, params=params), Fetched)
 
     async def blob_offset(self, sha256: str) -> int | None:
         """Return how many bytes of a blob the server has, None if it has all.

@@ -1,0 +1,149 @@
+"""How conflicts look in a terminal: a table of them, and one with its versions side by side. Decides nothing."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from difflib import SequenceMatcher
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tidenote.core.version import SERVER_PREFIX
+from tidenote.wire.messages import ConflictDetails, ConflictEntry, WireChange, WireSpot
+
+CONTEXT_LINES: Final = 3
+"""How many lines are shown around those that differ."""
+
+MAX_ALIGNED_LINES: Final = 5000
+"""Longer texts are shown one beside the other without looking for what is alike."""
+
+_KIND: Final = {"siblings": "choose", "merged": "look at the merge"}
+_REASON: Final = {
+    "both_changed": "both changed this, both are kept",
+    "deleted_and_changed": "one deleted what the other changed; the change is kept",
+    "front_matter": "both set this; the later one is kept",
+}
+
+
+def listing(entries: Iterable[ConflictEntry]) -> None:
+    """Print one line for each conflict."""
+    table = Table("note", "what to do", "versions of", "since", box=None, pad_edge=False)
+    for entry in entries:
+        authors = ", ".join(map(author, entry.authors))
+        table.add_row(plain(entry.key.partition(":")[2]), _KIND[entry.kind], plain(authors), moment(entry.since))
+    _console().print(table)
+
+
+def details(note: str, conflict: ConflictDetails) -> None:
+    """Print a conflict: its versions side by side, then where to look."""
+    screen = _console()
+    screen.print(plain(f"{note}: {_KIND[conflict.kind]}, since {moment(conflict.since)}"))
+    whom = "their common base does not have" if conflict.base else "the other version does not have"
+    screen.print(plain(f"+ marks what {whom}"))
+    screen.print(side_by_side(conflict))
+    for line in spots(conflict):
+        screen.print(line)
+    if conflict.kind == "merged" and conflict.proposal != conflict.merged:
+        screen.print(plain("The note was edited since it was merged."))
+
+
+def side_by_side(conflict: ConflictDetails) -> Table:
+    """Return the versions as columns; two texts are shown line beside line, and only around what differs."""
+    table = Table(show_lines=False, expand=True)
+    for number, source in enumerate(conflict.sources, start=1):
+        table.add_column(plain(f"{number}: {author(source.device_id)} {moment(source.modified_at)}"), ratio=1)
+    texts = [source.value for source in conflict.sources if source.value is not None and not source.blob]
+    known = set(lines_of(conflict.base.value)) if conflict.base and conflict.base.value is not None else None
+    if len(texts) == len(conflict.sources) == 2:
+        for pair in aligned(lines_of(texts[0]), lines_of(texts[1])):
+            table.add_row(*(_marked(line, other, known) for line, other in (pair, pair[::-1])))
+    else:
+        table.add_row(*(plain(_content(source)) for source in conflict.sources))
+    return table
+
+
+def aligned(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
+    """Yield the lines of two texts side by side, None where one has nothing; a row of dots where lines are left out."""
+    if len(first) + len(second) > MAX_ALIGNED_LINES:
+        yield from _beside(first, second)
+        return
+    groups = list(SequenceMatcher(None, first, second, autojunk=False).get_grouped_opcodes(CONTEXT_LINES))
+    at = 0
+    for group in groups:
+        if group[0][1] > at:
+            yield ("...", "...")
+        for _, start, stop, other_start, other_stop in group:
+            yield from _beside(first[start:stop], second[other_start:other_stop])
+        at = group[-1][2]
+    if groups and at < len(first):
+        yield ("...", "...")
+
+
+def spots(conflict: ConflictDetails) -> Iterator[Text]:
+    """Yield where to look, and what the three texts had there."""
+    for spot in conflict.spots or ():
+        yield plain(f"line {_range(spot)} of the merge: {_REASON[spot.reason]}")
+        for name, text in (("base", spot.base), ("1", spot.first), ("2", spot.second)):
+            for line in lines_of(text) if text else ["(nothing)"]:
+                yield plain(f"  {name:>4} | {line}")
+
+
+def author(device_id: str) -> str:
+    """Return who wrote a version, as people say it."""
+    return "a merge" if device_id.startswith(SERVER_PREFIX) else device_id
+
+
+def moment(time_ms: int | None) -> str:
+    """Return a time as people here write it; nothing if it is not known."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if time_ms else ""
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text, without an empty last one."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def plain(text: str) -> Text:
+    """Return a text that the terminal shows and never obeys: a note may hold escape sequences."""
+    return Text("".join(character if _is_harmless(character) else "\ufffd" for character in text.expandtabs(4)))
+
+
+def _is_harmless(character: str) -> bool:
+    return character in "\n\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+
+
+def _beside(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
+    for number in range(max(len(first), len(second))):
+        yield (
+            first[number] if number < len(first) else None,
+            second[number] if number < len(second) else None,
+        )
+
+
+def _marked(line: str | None, other: str | None, known: set[str] | None) -> Text:
+    if line is None:
+        return Text("")
+    is_new = line != other if known is None else line not in known and line != "..."
+    text = plain(f"{'+' if is_new else ' '} {line}")
+    if is_new:
+        text.stylize("bold")
+    return text
+
+
+def _content(source: WireChange) -> str:
+    if source.blob:
+        return f"{source.blob.size} bytes, SHA-256 {source.blob.sha256[:12]}..."
+    return "(deleted)" if source.value is None else source.value
+
+
+def _range(spot: WireSpot) -> str:
+    return f"{spot.start + 1}" if spot.end - spot.start == 1 else f"{spot.start + 1}-{spot.end}"
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False, emoji=False)

@@ -1,0 +1,92 @@
+"""How conflicts look, without a server."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from tidenote.cli.conflict_view import aligned, author, lines_of, moment, plain, side_by_side, spots
+from tidenote.wire.messages import ConflictDetails, WireBlob, WireChange, WireDot, WireSpot
+
+
+def version(device: str, value: str | None, **more: object) -> WireChange:
+    return WireChange("note:a.md", value, 5, device, **more)  # type: ignore[arg-type]
+
+
+def conflict(*sources: WireChange, base: str | None = None, spots: list[WireSpot] | None = None) -> ConflictDetails:
+    dots = [WireDot(source.timestamp, source.device_id) for source in sources]
+    old = None if base is None else version("laptop", base)
+    return ConflictDetails("1-x", "note:a.md", "siblings", dots, list(sources), 0, old, spots=spots)
+
+
+def shown(details: ConflictDetails) -> list[str]:
+    console = Console(width=80, no_color=True)
+    with console.capture() as captured:
+        console.print(side_by_side(details))
+    return captured.get().splitlines()
+
+
+def test_two_texts_stand_line_beside_line_with_what_is_new_marked() -> None:
+    details = conflict(version("laptop", "one\nTWO\n"), version("phone", "one\ntwo\nthree\n"), base="one\ntwo\n")
+    text = "\n".join(shown(details))
+    assert "1: laptop" in text
+    assert "2: phone" in text
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if "│" in line]
+    assert rows == [["one", "one"], ["+ TWO", "two"], ["", "+ three"]]
+
+
+def test_without_a_base_what_only_one_has_is_marked() -> None:
+    details = conflict(version("laptop", "same\nmine\n"), version("phone", "same\nyours\n"))
+    assert any("+ mine" in line and "+ yours" in line for line in shown(details))
+    assert not any("+ same" in line for line in shown(details))
+
+
+def test_what_is_no_text_is_named_and_three_versions_have_three_columns() -> None:
+    blob = WireBlob("ab" * 32, 1234)
+    details = conflict(version("a", "", blob=blob), version("b", None), version("c", "words\nmore\n"))
+    text = "\n".join(shown(details))
+    for part in ("1234 bytes, SHA-256", "abababababab...", "(deleted)", "words", "more", "3: c"):
+        assert part in text
+
+
+def test_far_equal_lines_are_left_out() -> None:
+    common = [f"line {number}" for number in range(50)]
+    rows = list(aligned([*common, "a", *common], [*common, "b", *common]))
+    assert rows[0] == rows[-1] == ("...", "...")
+    assert ("a", "b") in rows
+    assert len(rows) == 9
+
+
+def test_equal_texts_have_nothing_to_show_and_huge_ones_are_not_compared() -> None:
+    assert list(aligned(["a"], ["a"])) == []
+    huge = ["x"] * 3000
+    assert list(aligned(huge, huge)) == [("x", "x")] * 3000
+
+
+def test_a_spot_says_where_and_what_was_there() -> None:
+    spot = WireSpot(1, 3, "both_changed", "at five", "at six", "at seven")
+    gone = WireSpot(4, 5, "deleted_and_changed", "old", "", "new")
+    told = [line.plain for line in spots(conflict(spots=[spot, gone]))]
+    assert told[0].startswith("line 2-3 of the merge: ")
+    assert told[1:4] == ["  base | at five", "     1 | at six", "     2 | at seven"]
+    assert told[4].startswith("line 5 of the merge: ")
+    assert told[6] == "     1 | (nothing)"
+
+
+def test_a_note_cannot_command_the_terminal() -> None:
+    assert plain("a\x1b[31mb\x07[bold]c[/]\td\u202e").plain == "a\ufffd[31mb\ufffd[bold]c[/]  d\ufffd"
+
+
+@pytest.mark.parametrize(("device", "name"), [("laptop", "laptop"), ("server.1-9f2c", "a merge")])
+def test_authors_are_called_as_people_call_them(device: str, name: str) -> None:
+    assert author(device) == name
+
+
+def test_unknown_times_are_not_told() -> None:
+    assert moment(0) == moment(None) == ""
+    assert moment(1_800_000_000_000)[:4] == "2027"
+
+
+@pytest.mark.parametrize(("text", "lines"), [("a\r\nb\r\n", ["a", "b"]), ("a\n\n", ["a", ""]), ("a", ["a"])])
+def test_lines_end_as_people_see_them(text: str, lines: list[str]) -> None:
+    assert lines_of(text) == lines
