@@ -122,6 +122,16 @@ class ServerConfig:
     """About how many changes one commit takes in."""
     max_batch_bytes: int = 8 * 2**20
     """About how many bytes of text one commit takes in."""
+    history_all_days: int = 90
+    """For how long every version of a note is kept."""
+    history_daily_days: int = 365
+    """For how long, after that, the last version of each day is kept."""
+    tombstone_days: int = 365
+    """For how long, at least, a deletion is remembered."""
+    device_days: int = 730
+    """For how long deletions are remembered for a device that does not come."""
+    gc_interval_ms: int = 86_400_000
+    """How often to let go of what is too old."""
     request_timeout_ms: int = 30_000
     """How long the head of a request may take to arrive, and a body may stall."""
     shutdown_timeout_ms: int = 10_000

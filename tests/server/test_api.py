@@ -427,6 +427,9 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
         "/api/v1/manifest",
         "/api/v1/fetch",
         "/api/v1/blobs/{sha256}",
+        *(f"/api/v1/conflicts{path}" for path in ("", "/one", "/resolve", "/reopen")),
+        *(f"/api/v1/{path}" for path in ("history", "version", "restore", "restore-all", "undo")),
+        *(f"/api/v1/{path}" for path in ("trash", "trash/restore", "gc")),
         "/health",
         "/metrics",
     }

@@ -660,6 +660,23 @@ def test_a_cursor_ahead_of_the_log_means_that_the_log_lost_something() -> None:
         assert end.failure == Fail(message, rolled_back=rolled_back)
 
 
+@pytest.mark.parametrize(("last_ack", "quarantined"), [(0, False), (1, True), (4, True), (5, False), (6, False)])
+def test_who_may_have_missed_a_forgotten_deletion_has_to_compare_everything(last_ack: int, quarantined: bool) -> None:
+    end = ServerEnd(Log(9), tombstones_gone_before=5)
+    (answer,) = end.receive(push(write("1a"), last_ack=last_ack, epoch=EPOCH))
+    assert (answer.get("code"), answer.get("quarantine", False)) == (
+        ("resync_required", True) if quarantined else (None, False)
+    )
+    assert (end.failure is not None) is quarantined
+    assert (end.log.siblings() == {}) is quarantined
+
+
+def test_a_slow_first_acknowledgement_is_no_quarantine() -> None:
+    end = connected(Log(9), last_ack=0, tombstones_gone_before=5)
+    end.receive(push(last_ack=3))
+    assert end.failure is None
+
+
 def test_an_offer_brings_back_what_others_and_the_server_wrote() -> None:
     end = ServerEnd(Log())
     lost = [write("1b", base=""), write("4server.0-y", key=B, base="")]

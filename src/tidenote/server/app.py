@@ -18,7 +18,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 import tidenote
 from tidenote.errors import CODES, ConfigError, ProtocolError, TidenoteError
-from tidenote.server import api, conflicts_api
+from tidenote.server import api, conflicts_api, history_api
 from tidenote.server.auth import Caller, Door, check_version, subprotocols
 from tidenote.server.hub import BUG
 from tidenote.server.responses import error_parts, error_response
@@ -43,7 +43,7 @@ def create_app(service: Service) -> ASGIApp:
         await _serve_socket(service, scope, receive, send)
 
     app = Litestar(
-        [sync_socket, *api.ROUTES, *conflicts_api.ROUTES],
+        [sync_socket, *api.ROUTES, *conflicts_api.ROUTES, *history_api.ROUTES],
         dependencies={"service": Provide(lambda: service, use_cache=True, sync_to_thread=False)},
         exception_handlers={
             TidenoteError: _on_error,

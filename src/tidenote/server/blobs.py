@@ -113,6 +113,49 @@ class BlobStore:
             raise ProtocolError(f"the range {start}-{stop} lies outside of the blob's {size} bytes", "bad_request")
         return self._read(self._path(sha256), start, stop)
 
+    def older_than(self, time_ms: int) -> list[str]:
+        """Return the blobs that have been here since before a time, ms since 1970.
+
+        Raises:
+            StorageError: the folder cannot be read.
+        """
+        try:
+            return sorted(
+                path.name
+                for folder in self._root.iterdir()
+                if folder != self._partial
+                for path in folder.iterdir()
+                if _SHA256.fullmatch(path.name) and path.stat().st_mtime_ns < time_ms * 1_000_000
+            )
+        except OSError as error:
+            raise _storage_error(error) from error
+
+    def remove(self, sha256: str) -> int:
+        """Delete a blob that no change names any more, and return its bytes; should one come, it is uploaded again.
+
+        Raises:
+            StorageError: it cannot be deleted.
+        """
+        size = self.size(sha256) or 0
+        try:
+            self._path(sha256).unlink(missing_ok=True)
+        except OSError as error:
+            raise _storage_error(error) from error
+        return size
+
+    def remove_uploads(self, before_ms: int) -> None:
+        """Delete the beginnings of blobs of which nothing more has come since a time, ms since 1970.
+
+        Raises:
+            StorageError: they cannot be deleted.
+        """
+        try:
+            for path in self._partial.iterdir():
+                if path.name not in self._uploads and path.stat().st_mtime_ns < before_ms * 1_000_000:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _storage_error(error) from error
+
     async def _write(self, sha256: str, offset: int, total: int, chunks: AsyncIterable[bytes]) -> BlobStatus:
         path = self._partial_path(sha256)
         here = self.partial_size(sha256)

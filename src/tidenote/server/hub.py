@@ -10,12 +10,12 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 from tidenote.config import ServerConfig
 from tidenote.core.crdt import CrdtEntry
@@ -31,6 +31,10 @@ from tidenote.wire.session import Page, Publication, generation_of, size_of
 logger = logging.getLogger("tidenote.server")
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+DEVICE_NEWS_MS: Final = 3_600_000
+"""A device that has not moved is noted at most so often."""
 
 GENERATION_PAUSE_S: Final = 60.0
 """At most one new generation begins in this time: a client that lies about its cursor must not keep all others busy."""
@@ -105,6 +109,9 @@ class Hub:
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._closing = False
+        self._devices: dict[str, tuple[int, int]] = {}
+        """Device -> cursor and when it was last seen, ms since 1970; and the same as of the disk."""
+        self._noted: dict[str, tuple[int, int]] = {}
         self._generation_lock = asyncio.Lock()
         self._next_generation_s = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -182,7 +189,37 @@ class Hub:
         self.info = replace(self.info, fenced_by=by_epoch)
         logger.error("vault %s gave way: a client has synced with the later generation %s", self.name, by_epoch)
 
+    def saw(self, device_id: str, cursor: int) -> None:
+        """Note up to where a device says that it has applied the log; it is written down now and then."""
+        self._devices[device_id] = (cursor, _wall_ms())
+
+    async def note_devices(self) -> None:
+        """Write down how far devices are, if that is news."""
+        news = {device: seen for device, seen in self._devices.items() if self._is_news(device, *seen)}
+        if news:
+            await self.work(_note_devices, news)
+            self._noted |= news
+
+    def _is_news(self, device_id: str, cursor: int, seen_ms: int) -> bool:
+        noted = self._noted.get(device_id)
+        return noted is None or cursor != noted[0] or seen_ms - noted[1] >= DEVICE_NEWS_MS
+
+    async def work(self, call: Callable[Concatenate[Store, str, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a short call on the store and the vault's name between two commits."""
+        return await self._write(call, self._store, self.name, *args, **kwargs)
+
+    async def refresh(self) -> VaultInfo:
+        """Read what was written about the vault besides its log."""
+        info = await self._read(self._store.vault, self.name)
+        self.info = replace(self.info, tombstones_gone_before=info.tombstones_gone_before, swept_at=info.swept_at)
+        return self.info
+
     # -- reading
+
+    async def read(self, call: Callable[Concatenate[Store, str, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a call that reads the store and may take its time."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, partial(call, self._store, self.name, *args, **kwargs))
 
     async def changes_since(self, cursor: int) -> Page:
         """Return the next page of keys that altered after a cursor."""
@@ -314,6 +351,10 @@ class Hub:
 
     async def _read(self, call: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._readers, partial(call, *arguments))
+
+
+def _note_devices(store: Store, vault: str, seen: Mapping[str, tuple[int, int]]) -> None:
+    store.note_devices(vault, seen)
 
 
 def _rejected(refused: Refused) -> Rejected:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from tidenote.config import ServerConfig
@@ -20,6 +20,7 @@ from tidenote.server.pubsub import Bus, PubSub
 from tidenote.server.store.contract import Store, VaultInfo
 from tidenote.server.store.sql import SqlStore
 from tidenote.server.sync import Connections
+from tidenote.server.upkeep import Upkeep
 from tidenote.wire.messages import DEFAULT_VAULT
 from tidenote.wire.session import Publication
 
@@ -42,6 +43,7 @@ class Service:
         bus: where commits are published.
         metrics: what is counted.
         connections: the open sockets.
+        upkeep: what is done when nobody waits for it.
     """
 
     config: ServerConfig
@@ -52,10 +54,11 @@ class Service:
     bus: Bus[Publication]
     metrics: Metrics
     connections: Connections
+    upkeep: Upkeep
     _writer: ThreadPoolExecutor
     _readers: ThreadPoolExecutor
     _stack: AsyncExitStack
-    _hubs: dict[str, Hub] = field(default_factory=dict)
+    _hubs: dict[str, Hub]
 
     def hub(self, vault: str) -> Hub:
         """Return the hub of a vault.
@@ -96,6 +99,7 @@ class Service:
                     metrics=self.metrics,
                 )
             )
+            self.upkeep.watch(self._hubs[info.name])
         return self._hubs[info.name]
 
 
@@ -122,21 +126,27 @@ async def open_service(config: ServerConfig, *, store: Store | None = None) -> A
         store = store or SqlStore.open(config.data_dir)
         stack.callback(store.close)
         metrics = Metrics()
+        blobs, bus = BlobStore(config.data_dir), PubSub[Publication]()
+        hubs: dict[str, Hub] = {}
         service = Service(
             config=config,
             store=store,
-            blobs=BlobStore(config.data_dir),
+            blobs=blobs,
             tokens=tokens,
             new_token=new_token,
-            bus=PubSub(),
+            bus=bus,
             metrics=metrics,
             connections=Connections(config.max_connections, metrics),
+            upkeep=Upkeep(lambda: list(hubs.values()), blobs, bus, config),
             _writer=stack.enter_context(ThreadPoolExecutor(1, "tidenote-writer")),
             _readers=stack.enter_context(ThreadPoolExecutor(READERS, "tidenote-reader")),
             _stack=stack,
+            _hubs=hubs,
         )
         for info in store.vaults() or [store.create_vault(DEFAULT_VAULT)]:
             await service._serve_vault(info)  # noqa: SLF001
+        # Last, so that it ends first: it works with all that was opened before.
+        await stack.enter_async_context(service.upkeep)
         yield service
 
 

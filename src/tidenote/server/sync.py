@@ -89,7 +89,12 @@ class Connection:
         # Listen first, then read the clock: a commit in between is heard of twice rather than never.
         self._news = bus.subscribe(hub.topic, self._wake.set)
         self._session = ServerSession(
-            owner_of(device_id), hub.epoch, hub.clock, may_write=may_write, max_text_bytes=config.max_text_bytes
+            owner_of(device_id),
+            hub.epoch,
+            hub.clock,
+            may_write=may_write,
+            max_text_bytes=config.max_text_bytes,
+            tombstones_gone_before=hub.info.tombstones_gone_before,
         )
 
     async def run(self) -> None:
@@ -122,6 +127,7 @@ class Connection:
         try:
             while (data := await self._socket.receive()) is not None:
                 self._session.receive(data)
+                self._note_seen()
                 self._unread_bytes += len(data)
                 self._wake.set()
                 while self._is_full():
@@ -186,6 +192,11 @@ class Connection:
                 await self._wake.wait()
         except TimeoutError:
             self._look_at_head()
+            self._note_seen()
+
+    def _note_seen(self) -> None:
+        if self._session.position is not None:
+            self._hub.saw(self.name[1], self._session.acknowledged)
 
     def _submit(self, step: Submit) -> None:
         self._metrics.pushes.labels("websocket").inc()
@@ -291,9 +302,16 @@ async def answer(
 ) -> SyncAck | ErrorMessage:
     """Return the one answer to a push that came as a request: a session that lasts for one message."""
     session = ServerSession(
-        owner_of(device_id), hub.epoch, hub.clock, may_write=may_write, max_text_bytes=config.max_text_bytes
+        owner_of(device_id),
+        hub.epoch,
+        hub.clock,
+        may_write=may_write,
+        max_text_bytes=config.max_text_bytes,
+        tombstones_gone_before=hub.info.tombstones_gone_before,
     )
     session.receive(body)
+    if session.position is not None:
+        hub.saw(device_id, session.acknowledged)
     while True:
         if hub.epoch != session.epoch:
             session.fail("resync_required", "the vault's log was restored or replaced", epoch=hub.epoch)

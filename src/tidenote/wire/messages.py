@@ -124,11 +124,15 @@ class SyncAck(Struct, tag="sync_ack", omit_defaults=True):
 
 
 class ErrorMessage(Struct, tag="error", omit_defaults=True):
-    """Server to client: the connection cannot go on. `epoch` is the vault's, with `resync_required`."""
+    """Server to client: the connection cannot go on. `epoch` is the vault's, with `resync_required`.
+
+    `quarantine` goes with `resync_required`: the client may hold notes whose deletion the server has forgotten.
+    """
 
     code: str
     message: str
     epoch: str | None = None
+    quarantine: bool = False
 
 
 class ManifestEntry(Struct):
@@ -233,6 +237,136 @@ class ReopenRequest(Struct):
 
     key: str
     siblings: list[WireDot]
+
+
+class HistoryEntry(Struct, omit_defaults=True):
+    """One version without its text; `current` says that no other has replaced it, `gone` that its text is not kept."""
+
+    key: str
+    timestamp: int
+    device_id: str
+    receipt: int
+    received_at: int
+    size: int
+    parents: list[WireDot] | None = None
+    merged_from: list[WireDot] | None = None
+    conflict: bool = False
+    deleted: bool = False
+    moved_to: str | None = None
+    blob: WireBlob | None = None
+    modified_at: int | None = None
+    current: bool = False
+    gone: bool = False
+
+
+class HistoryPage(Struct, omit_defaults=True):
+    """One page of `GET /api/v1/history`, the latest version first; `next` is the `before` of the next page."""
+
+    epoch: str
+    versions: list[HistoryEntry]
+    next: int | None = None
+
+
+class VersionText(Struct, omit_defaults=True):
+    """The answer of `GET /api/v1/version`; `value` is null for a blob, a deletion, and what is gone."""
+
+    version: HistoryEntry
+    value: str | None = None
+
+
+class RestoreRequest(Struct):
+    """The body of `POST /api/v1/restore`: a version by its dot, or what was there at a time or after a receipt."""
+
+    key: str
+    timestamp: int | None = None
+    device_id: str | None = None
+    source: str | None = None
+    at: int | None = None
+    receipt: int | None = None
+
+
+class RestoreAllRequest(Struct):
+    """The body of `POST /api/v1/restore-all`: a time in ms since 1970, or a receipt."""
+
+    at: int | None = None
+    receipt: int | None = None
+    dry_run: bool = False
+
+
+class UndoRequest(Struct):
+    """The body of `POST /api/v1/undo`: `since` is a time in ms since 1970."""
+
+    device: str
+    since: int
+    dry_run: bool = False
+
+
+class TrashRestoreRequest(Struct):
+    """The body of `POST /api/v1/trash/restore`."""
+
+    key: str
+
+
+class RestoredNote(Struct, omit_defaults=True):
+    """What comes back at one key: `version` is the one whose content it is, absent for a deletion.
+
+    `added` and `removed` say how many lines come and go, roughly.
+    """
+
+    key: str
+    added: int
+    removed: int
+    version: HistoryEntry | None = None
+    moved_to: str | None = None
+
+
+class RefusedNote(Struct):
+    """A key that is left as it is, and why."""
+
+    key: str
+    reason: str
+
+
+class Restored(Struct, omit_defaults=True):
+    """What was or would be written; restoring everything to `receipt` takes it back."""
+
+    epoch: str
+    receipt: int
+    notes: list[RestoredNote]
+    refused: list[RefusedNote]
+    dry_run: bool = False
+
+
+class TrashEntry(Struct, omit_defaults=True):
+    """A deleted note: its deletion, and the last version whose content is kept."""
+
+    key: str
+    deletion: HistoryEntry
+    last: HistoryEntry | None = None
+
+
+class Trash(Struct, omit_defaults=True):
+    """One page of `GET /api/v1/trash`, ordered by key; `next` is the key to go on after."""
+
+    epoch: str
+    notes: list[TrashEntry]
+    next: str | None = None
+
+
+class GcRequest(Struct):
+    """The body of `POST /api/v1/gc`."""
+
+    dry_run: bool = False
+
+
+class Collected(Struct):
+    """The answer of `POST /api/v1/gc`: what was or would be let go; sizes in bytes."""
+
+    versions: int
+    size: int
+    tombstones: int
+    blobs: int
+    blob_size: int
 
 
 class BlobStatus(Struct):

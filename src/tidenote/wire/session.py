@@ -180,10 +180,18 @@ class ServerSession:
         clock: the vault's clock, read after the session began to listen for publications.
         may_write: whether the device may push changes.
         max_text_bytes: the largest value, in bytes of UTF-8.
+        tombstones_gone_before: whoever was here last before this receipt may have missed deletions for ever.
     """
 
     def __init__(
-        self, device_id: str, epoch: str, clock: int, *, may_write: bool = True, max_text_bytes: int = MAX_TEXT_BYTES
+        self,
+        device_id: str,
+        epoch: str,
+        clock: int,
+        *,
+        may_write: bool = True,
+        max_text_bytes: int = MAX_TEXT_BYTES,
+        tombstones_gone_before: int = 0,
     ) -> None:
         self.device_id = device_id
         self.epoch = epoch
@@ -196,6 +204,7 @@ class ServerSession:
         """The greatest receipt that the client says it has applied."""
         self._may_write = may_write
         self._max_text_bytes = max_text_bytes
+        self._tombstones_gone_before = tombstones_gone_before
         self._submits: deque[Submit] = deque()
         self._pushes: dict[int, _Push] = {}
         """Those that are due an answer, by number and so in order."""
@@ -321,6 +330,10 @@ class ServerSession:
                 ErrorMessage("resync_required", f"the cursor {push.last_ack} is ahead of the log", self.epoch),
                 rolled_back=push.epoch == self.epoch,
             )
+            return
+        if first and 0 < push.last_ack < self._tombstones_gone_before:
+            message = "this device was away for so long that deletions are forgotten which it has not heard of"
+            self._failure = Fail(ErrorMessage("resync_required", message, self.epoch, quarantine=True))
             return
         self.acknowledged = max(self.acknowledged, push.last_ack)
         if first:

@@ -1,0 +1,220 @@
+"""What a server does when nobody waits for it: pack old texts, note how far devices are, let go of what is too old.
+
+Each step is short and one transaction, so that commits come in between and a kill does no harm. What is kept is
+core/retention.py's matter, how it gets off the disk the store's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from types import TracebackType
+from typing import Final, Self
+
+from tidenote.config import ServerConfig
+from tidenote.core.retention import Policy
+from tidenote.errors import StorageError
+from tidenote.server.blobs import BlobStore
+from tidenote.server.hub import Hub
+from tidenote.server.pubsub import Bus
+from tidenote.server.store.contract import Store, Swept
+from tidenote.wire.session import Publication
+
+logger = logging.getLogger("tidenote.server")
+
+PACK_AFTER_COMMITS: Final = 16
+"""After so many commits texts are packed even if more are coming, so that the disk does not fill up meanwhile."""
+
+IDLE_S: Final = 1.0
+"""For how long nothing must have been committed, else, before texts are packed."""
+
+DEVICES_INTERVAL_S: Final = 60.0
+"""How often the cursors of devices are written down."""
+
+SWEEP_CHECK_S: Final = 300.0
+"""How often to look whether a day has passed since the history was last gone through."""
+
+BLOB_GRACE_MS: Final = 86_400_000
+"""For how long a blob may be here before a change names it."""
+
+UPLOAD_GRACE_MS: Final = 7 * 86_400_000
+"""For how long an upload may pause."""
+
+BLOBS_AT_ONCE: Final = 200
+"""How many blobs are checked and deleted while commits wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class GcReport:
+    """What going through a vault's history did, or would do.
+
+    Attributes:
+        versions: how many versions lost their content.
+        size: the bytes of these, packed or not.
+        tombstones: how many deletions were forgotten.
+        blobs: how many blobs were deleted, of the whole server.
+        blob_size: the bytes of these.
+    """
+
+    versions: int = 0
+    size: int = 0
+    tombstones: int = 0
+    blobs: int = 0
+    blob_size: int = 0
+
+
+class Upkeep:
+    """The work of all vaults that can wait. An async context manager: leaving it ends the step under way.
+
+    Args:
+        hubs: returns the vaults' hubs.
+        blobs: the blobs.
+        bus: tells of commits.
+        config: how long what is kept, and how often to go through it.
+    """
+
+    def __init__(
+        self, hubs: Callable[[], list[Hub]], blobs: BlobStore, bus: Bus[Publication], config: ServerConfig
+    ) -> None:
+        self._hubs = hubs
+        self._blobs = blobs
+        self._bus = bus
+        self._policy = Policy(
+            config.history_all_days, config.history_daily_days, config.tombstone_days, config.device_days
+        )
+        self._interval_ms = config.gc_interval_ms
+        self._sweeping = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        for work, pause_s in ((self._note_devices, DEVICES_INTERVAL_S), (self._gc_if_due, SWEEP_CHECK_S)):
+            self._tasks.append(asyncio.create_task(self._repeat(work, pause_s), name=work.__name__))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._guarded(self._note_devices)
+
+    def watch(self, hub: Hub) -> None:
+        """Pack the old texts of a vault from now on."""
+        self._tasks.append(asyncio.create_task(self._pack(hub), name=f"packer of {hub.name}"))
+
+    async def gc(self, hub: Hub, *, dry_run: bool = False) -> GcReport:
+        """Go through a vault's history once, and through all blobs.
+
+        Raises:
+            StorageError: the disk failed.
+        """
+        async with self._sweeping:
+            report = GcReport()
+            after: str | None = None
+            while True:
+                step = await hub.read(_sweep, after, self._policy, dry_run)
+                report = replace(
+                    report,
+                    versions=report.versions + step.versions,
+                    size=report.size + step.size,
+                    tombstones=report.tombstones + step.tombstones,
+                )
+                after = step.after
+                if after is None:
+                    break
+            await hub.refresh()
+            removed = await self._sweep_blobs(hub, dry_run=dry_run)
+        report = replace(report, blobs=len(removed), blob_size=sum(removed))
+        if not dry_run:
+            logger.info("vault %s: went through the history: %s", hub.name, report)
+        return report
+
+    async def _sweep_blobs(self, hub: Hub, *, dry_run: bool) -> list[int]:
+        """Delete the blobs that no version names, and uploads that nobody goes on with; return the blobs' sizes."""
+        old = await asyncio.to_thread(self._blobs.older_than, _now_ms() - BLOB_GRACE_MS)
+        removed: list[int] = []
+        for start in range(0, len(old), BLOBS_AT_ONCE):
+            # On the writer's thread: no commit can begin to name a blob between the look and the deletion.
+            removed += await hub.work(_remove_unused, self._blobs, old[start : start + BLOBS_AT_ONCE], dry_run)
+        if not dry_run:
+            await asyncio.to_thread(self._blobs.remove_uploads, _now_ms() - UPLOAD_GRACE_MS)
+        return removed
+
+    async def _gc_if_due(self) -> None:
+        for hub in self._hubs():
+            info = await hub.refresh()
+            if _now_ms() - info.swept_at >= self._interval_ms:
+                await self.gc(hub)
+
+    async def _note_devices(self) -> None:
+        for hub in self._hubs():
+            await hub.note_devices()
+
+    async def _pack(self, hub: Hub) -> None:
+        """Pack what commits replace, soon after each but not while many come."""
+        commits = 0
+        wake = asyncio.Event()
+
+        def committed() -> None:
+            nonlocal commits
+            commits += 1
+            wake.set()
+
+        with self._bus.subscribe(hub.topic, committed, max_waiting=0):
+            while True:
+                idle = False
+                while commits < PACK_AFTER_COMMITS and not idle:
+                    wake.clear()
+                    try:
+                        async with asyncio.timeout(IDLE_S):
+                            await wake.wait()
+                    except TimeoutError:
+                        idle = True
+                commits = 0
+                wake.clear()
+                await self._guarded(partial(_pack_some, hub, wake if idle else None))
+                if idle:
+                    await wake.wait()
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]], pause_s: float) -> None:
+        while True:
+            await asyncio.sleep(pause_s)
+            await self._guarded(work)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do what can be done later as well: an error is told, and no more."""
+        try:
+            await work()
+        except StorageError as error:
+            logger.error("upkeep: %s (%s)", error.message, error.code)
+        except Exception:
+            logger.exception("upkeep failed")
+
+
+async def _pack_some(hub: Hub, news: asyncio.Event | None) -> None:
+    """Pack one step, or with `news` everything until there are any."""
+    while await hub.work(_pack_step) and news is not None and not news.is_set():
+        pass
+
+
+def _pack_step(store: Store, vault: str) -> int:
+    return store.pack(vault)
+
+
+def _sweep(store: Store, vault: str, after: str | None, policy: Policy, dry_run: bool) -> Swept:
+    return store.sweep(vault, after, now_ms=_now_ms(), policy=policy, dry_run=dry_run)
+
+
+def _remove_unused(store: Store, _: str, blobs: BlobStore, hashes: Sequence[str], dry_run: bool) -> list[int]:
+    in_use = store.blobs_in_use(hashes)
+    unused = [sha256 for sha256 in hashes if sha256 not in in_use]
+    return [blobs.size(sha256) or 0 if dry_run else blobs.remove(sha256) for sha256 in unused]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
