@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from e2e.processes import World, environment, eventually, tidenote, world
+from tidenote.vault.folder import FolderStatus, read_status
 
 pytestmark = [pytest.mark.timeout(280)]
 
@@ -48,6 +49,11 @@ def editor(tmp_path: Path, script: str) -> str:
     file = tmp_path / "editor.py"
     file.write_text(f"import pathlib, sys\nfile = pathlib.Path(sys.argv[1])\n{script}\n", encoding="utf-8")
     return f"{sys.executable} '{file}'"
+
+
+def status(here: World, name: str) -> FolderStatus:
+    """Return what a device's daemon last said of itself."""
+    return read_status(here.folder(name)) or FolderStatus("starting")
 
 
 def daily_notes(here: World) -> tuple[Path, Path]:
@@ -94,7 +100,7 @@ def test_no_conflicts_is_said_so(here: World) -> None:
 def test_a_conflict_is_listed_shown_and_settled_while_a_daemon_runs(here: World) -> None:
     laptop, phone = daily_notes(here)
     here.sync("phone")
-    eventually(lambda: here.told("phone").get("conflicts") == 1, "the phone's daemon counts the conflict")
+    eventually(lambda: status(here, "phone").conflicts == 1, "the phone's daemon counts the conflict")
     listed = conflicts("list", laptop)
     (line,) = [line for line in listed.splitlines() if line.startswith("daily.md")]
     assert "laptop, phone" in line
@@ -104,7 +110,7 @@ def test_a_conflict_is_listed_shown_and_settled_while_a_daemon_runs(here: World)
         assert part in shown
     assert "daily.md is settled" in conflicts("resolve", phone / "daily.md", "--dir", phone, "--keep", "laptop")
     eventually(lambda: (phone / "daily.md").read_text(encoding="utf-8") == "met Ada\n", "it reaches the phone")
-    eventually(lambda: here.told("phone").get("state") == "synced", "nothing needs a person any more")
+    eventually(lambda: status(here, "phone").state == "synced", "nothing needs a person any more")
     assert "no conflicts" in conflicts("list", laptop)
     assert both_once(here, laptop) == "met Ada\n"
 

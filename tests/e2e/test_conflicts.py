@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.processes import World, eventually, tidenote, tree_of, world
+from tidenote.vault.folder import FolderStatus, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,11 @@ def here(tmp_path: Path) -> Iterator[World]:
 
 def put(folder: Path, name: str, text: str) -> None:
     (folder / name).write_text(text, encoding="utf-8")
+
+
+def status(here: World, name: str) -> FolderStatus:
+    """Return what a device's daemon last said of itself."""
+    return read_status(here.folder(name)) or FolderStatus("starting")
 
 
 def listed(folder: Path) -> dict[str, str]:
@@ -57,8 +63,8 @@ def test_whatever_both_did_while_they_were_apart_no_word_is_lost(here: World) ->
     here.serve()
     daemons = [here.sync("laptop"), here.sync("phone")]
     here.settle("laptop", "phone")
-    eventually(lambda: here.told("phone").get("state") == "synced", "the phone is in sync")
-    eventually(lambda: here.told("laptop").get("state") == "synced", "the laptop is in sync")
+    eventually(lambda: status(here, "phone").state == "synced", "the phone is in sync")
+    eventually(lambda: status(here, "laptop").state == "synced", "the laptop is in sync")
     for daemon in daemons:
         daemon.stop()
 
@@ -102,7 +108,7 @@ def test_whatever_both_did_while_they_were_apart_no_word_is_lost(here: World) ->
         shown = tidenote("conflicts", "show", name, "--dir", phone).stdout
         assert all(word in shown for word in words)
     for name in ("laptop", "phone"):
-        eventually(lambda name=name: here.told(name).get("conflicts") == len(found), "status counts them")  # type: ignore[misc]
+        eventually(lambda name=name: status(here, name).conflicts == len(found), "status counts them")  # type: ignore[misc]
 
     tidenote("conflicts", "resolve", "daily.md", "--dir", phone, "--both")
     merged = here.root / "merged"
@@ -111,7 +117,7 @@ def test_whatever_both_did_while_they_were_apart_no_word_is_lost(here: World) ->
     if "other lines.md" in found:
         tidenote("conflicts", "resolve", "other lines.md", "--dir", laptop, "--confirm")
     for name in ("laptop", "phone"):
-        eventually(lambda name=name: here.told(name).get("state") == "synced", "nobody has to decide")  # type: ignore[misc]
+        eventually(lambda name=name: status(here, name).state == "synced", "nobody has to decide")  # type: ignore[misc]
     tree = {name: data.decode() for name, data in here.settle("laptop", "phone").items()}
     assert {tree["daily.md"], tree["daily (2).md"]} == {"met Ada\n", "call Bob\n"}
     assert tree["same line.md"] == MEETING.replace("five", "six or seven")
