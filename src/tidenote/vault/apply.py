@@ -34,7 +34,7 @@ logger = logging.getLogger("tidenote.vault")
 MAX_BATCH_FILES: Final = 200
 """How many files are read, or written, between two commits of the journal."""
 
-MAX_BATCH_BYTES: Final = 8 << 20
+MAX_BATCH_BYTES: Final = 4 << 20
 """About how many bytes of text are in memory between two commits."""
 
 MAX_FETCHES: Final = 4
