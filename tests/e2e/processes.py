@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -10,12 +11,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 PATIENCE_S = 60.0
 """How long a condition may take to come true: generous, a failing test is the only one that waits so long."""
@@ -59,14 +60,20 @@ def tidenote(*args: str | Path, check: bool = True, stdin: str | None = None) ->
 
 
 class Process:
-    """One running `tidenote` command, its output in a file."""
+    """One running `tidenote` command, its output in a file.
 
-    def __init__(self, log: Path, *args: str | Path) -> None:
+    Args:
+        log: the file.
+        args: of the command.
+        within: a command that runs ours, in a world of its own.
+    """
+
+    def __init__(self, log: Path, *args: str | Path, within: Sequence[str | Path] = ()) -> None:
         self.args = [str(arg) for arg in args]
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tidenote", *self.args],
+                [*map(str, within), sys.executable, "-m", "tidenote", *self.args],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -118,9 +125,10 @@ class World:
         """The server's HTTP address."""
         return f"http://127.0.0.1:{self.port}"
 
-    def serve(self, *args: str) -> Process:
+    def serve(self, *args: str, within: Sequence[str | Path] = ()) -> Process:
         """Start the server and wait until it takes requests."""
-        server = self.start("server", "serve", "--no-auth", "--data", self.data, "--port", str(self.port), *args)
+        data = ("--data", self.data, "--port", str(self.port))
+        server = self.start("server", "serve", "--no-auth", *data, *args, within=within)
 
         def healthy() -> bool:
             assert server.running, server.output
@@ -141,19 +149,30 @@ class World:
         """Return the arguments of a device's first `sync`."""
         return ["sync", self.folder(name), "--endpoint", self.endpoint, "--device-id", name, "--yes"]
 
-    def sync(self, name: str, *args: str) -> Process:
+    def sync(self, name: str, *args: str, within: Sequence[str | Path] = ()) -> Process:
         """Start a device's daemon."""
-        return self.start(name, *self.link(name), *args)
+        return self.start(name, *self.link(name), *args, within=within)
 
     def once(self, name: str, *args: str) -> str:
         """Sync a device's folder once, and return what was printed."""
         return tidenote(*self.link(name), "--once", *args).stdout
 
-    def start(self, name: str, *args: str | Path) -> Process:
+    def start(self, name: str, *args: str | Path, within: Sequence[str | Path] = ()) -> Process:
         """Start a command."""
-        process = Process(self.root / f"{name}.log", *args)
+        process = Process(self.root / f"{name}.log", *args, within=within)
         self.started.append(process)
         return process
+
+    def told(self, name: str) -> dict[str, Any]:
+        """Return what a device's daemon last said of itself; {} before it has said anything."""
+        with contextlib.suppress(FileNotFoundError):
+            told: dict[str, Any] = json.loads((self.folder(name) / ".tidenote" / "status.json").read_bytes())
+            return told
+        return {}
+
+    def log_of(self, name: str) -> str:
+        """Return what all started commands of that name printed."""
+        return next((process.output for process in self.started if process.log.stem == name), "")
 
     def settle(self, *names: str) -> dict[str, bytes]:
         """Wait until the folders of the devices are equal, and return what they hold."""
