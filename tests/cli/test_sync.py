@@ -180,9 +180,9 @@ def test_a_device_without_a_name_gets_one_and_keeps_it(here: World) -> None:
 def test_a_linked_folder_is_not_taken_to_another_vault_or_device(here: World) -> None:
     here.serve()
     here.once("notes")
-    for flags in (("--vault", "other"), ("--device-id", "someone")):
-        line = one_line(tidenote("sync", here.folder("notes"), "--once", *flags, check=False), 2)
-        assert "this journal belongs to" in line
+    for flag, value, known in (("--vault", "other", "main"), ("--device-id", "someone", "notes")):
+        line = one_line(tidenote("sync", here.folder("notes"), "--once", flag, value, check=False), 2)
+        assert f"syncs with {flag} {known}: leave {flag} out, or remove" in line
 
 
 # -- what goes wrong

@@ -98,6 +98,14 @@ def run(
     """
     link = read_link(folder)
     settings = _settings({**given, "enable_websocket": False if flags.poll else None}, link, config)
+    for name, flag in (("device_id", "--device-id"), ("vault", "--vault")):
+        known = (link or {}).get(name)
+        if known and known != getattr(settings, name):
+            console.fail(
+                f"{folder} syncs with {flag} {known}: leave {flag} out, or remove {folder / STATE_FOLDER} "
+                "to join anew, which deletes no notes",
+                console.USAGE,
+            )
     if confirm and daemon_runs(folder):
         confirm_deletes(folder)
         console.say(f"the daemon of {folder} carries out the deletions that it held")
@@ -187,7 +195,7 @@ def _preview(folder: Path, settings: SyncConfig, how: FolderSettings, words: pre
 async def _once(folder: Path, settings: SyncConfig, flags: Flags, how: FolderSettings) -> int:
     """Sync once, and say what that took."""
     with Meter() as meter:
-        async with _opened(folder, settings, how, meter) as daemon:
+        async with _opened(folder, settings, how, meter, meter.told) as daemon:
             _remember(folder, flags)
             await _reach(daemon.client)
             report = await daemon.once()
