@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,9 @@ def test_two_folders_are_kept_the_same_and_ctrl_c_ends_everything(here: World) -
     (phone / "Welcome.md").write_text("written on the phone", encoding="utf-8")
     eventually(lambda: (laptop / "Welcome.md").read_text() == "written on the phone", "it arrives")
     assert str(laptop) in demo.output
+    hint = re.search(rf"(\S*tidenote) status '{laptop}'", demo.output)
+    assert hint
+    assert shutil.which(hint[1]), "what the hint says can be typed"
     eventually(lambda: tidenote("status", laptop, check=False).returncode == 0, "in sync")
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(timeout=60) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
@@ -108,6 +109,8 @@ async def _print_lines(name: str, lines: asyncio.StreamReader, up_when: str, is_
 
 def _print_hints(folder: Path, endpoint: str) -> None:
     first, second = (folder / device for device in DEVICES)
+    # In a clone the command is in its environment only.
+    command = "tidenote" if shutil.which("tidenote") else Path(sys.executable).with_name("tidenote")
     console.say(f"""
 Two folders, kept the same:
     {first}
@@ -116,9 +119,9 @@ Two folders, kept the same:
 Open them in any editor, or try in another terminal:
     echo "written on the laptop" >> '{first}/Welcome.md'
     cat '{second}/Welcome.md'
-    tidenote status '{first}'
+    {command} status '{first}'
 
-One more device:  tidenote sync DIR --endpoint {endpoint} --device-id NAME
+One more device:  {command} sync DIR --endpoint {endpoint} --device-id NAME
 Ctrl-C ends the demo; `rm -r '{folder}'` forgets it.
 """)
 
