@@ -77,6 +77,21 @@ def test_only_one_process_has_it(root: Path) -> None:
     assert not daemon_runs(root)
 
 
+def test_asking_whether_a_daemon_runs_keeps_none_from_starting(root: Path) -> None:
+    with StateFolder(root):
+        pass
+    ask = "import sys; from pathlib import Path; from tidenote.vault.folder import daemon_runs\n"
+    ask += "print(flush=True)\nwhile True: daemon_runs(Path(sys.argv[1]))"
+    with subprocess.Popen([sys.executable, "-c", ask, str(root)], stdout=subprocess.PIPE) as asking:
+        assert asking.stdout
+        asking.stdout.readline()
+        try:
+            for _ in range(100):
+                StateFolder(root).close()
+        finally:
+            asking.kill()
+
+
 def test_the_lock_of_a_killed_process_is_free(root: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from tidenote.vault.folder import StateFolder\n"

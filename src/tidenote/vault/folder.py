@@ -39,6 +39,9 @@ INCOMING: Final = "incoming"
 CONTROL_FILES: Final = frozenset((PAUSE_FILE, CONFIRM_FILE))
 """What other processes leave for the daemon."""
 
+LOCK_WAIT_S: Final = 0.5
+"""How long the lock may be taken: who only asks whether a daemon runs has it for a moment."""
+
 INCOMING_KEPT_S: Final = 7 * 24 * 3600
 """How long a part of an attachment is kept, so that fetching it can go on."""
 
@@ -99,7 +102,7 @@ class StateFolder:
                 raise FolderError(f"{root} is not linked yet: it has no {STATE_FOLDER} folder")
             self._lock: FileLock | None = _lock(self.path)
             try:
-                self._lock.acquire(timeout=0)
+                self._lock.acquire(timeout=LOCK_WAIT_S)
             except Timeout:
                 raise FolderError(f"another tidenote is syncing {self.root}") from None
             except NotImplementedError:
