@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.store.changes import WALL_MS, note, pages
@@ -54,6 +54,7 @@ def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
 _NUMBERS = count()
 
 
+@settings(max_examples=settings().max_examples // 10)
 @given(batches=BATCHES, max_changes=st.integers(1, 5))
 def test_sql_and_memory_agree_with_the_join_of_all_changes(
     sql: SqlStore, batches: list[list[list[Change]]], max_changes: int
@@ -90,6 +91,7 @@ def _check_model(store: Store, vault: str, key: str) -> None:
     assert entry.changed_at == history[-1].receipt
 
 
+@settings(max_examples=settings().max_examples // 10)
 @given(changes=st.lists(_changes(), min_size=1, max_size=8), data=st.data())
 def test_a_reader_who_follows_by_cursor_ends_with_what_the_store_holds(
     sql: SqlStore, changes: list[Change], data: st.DataObject

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
@@ -212,6 +212,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
 _NUMBERS = count()
 
 
+@settings(max_examples=settings().max_examples // 10)
 @given(st.data())
 def test_whatever_is_kept_reads_as_it_was_written(one: SqlStore, data: st.DataObject) -> None:
     vault = f"vault {next(_NUMBERS)}"

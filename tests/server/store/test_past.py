@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.store.changes import WALL_MS, change, codes, names, note, pages, take
@@ -376,6 +376,7 @@ def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
 _NUMBERS = count()
 
 
+@settings(max_examples=settings().max_examples // 10)
 @given(
     batches=BATCHES,
     policies=st.lists(st.builds(Policy, *[st.integers(0, 3)] * 4), min_size=1, max_size=3),
