@@ -65,7 +65,7 @@ def test_what_the_daemon_left_is_told(here: World) -> None:
     folder = link(here, status=FolderStatus("attention", held=held, conflicts=2))
     warnings = found(folder, "warning")
     assert "con.md: this disk cannot hold the name" in warnings
-    assert "2 notes have concurrent versions" in warnings
+    assert "2 notes have concurrent versions; see `tidenote conflicts list`" in warnings
 
 
 def test_a_damaged_journal(here: World) -> None:

@@ -429,6 +429,6 @@ class VaultMachine(RuleBasedStateMachine):
 
 
 TestJournalAgainstTheModel = JournalMachine.TestCase
-TestJournalAgainstTheModel.settings = settings(max_examples=settings().max_examples // 10, stateful_step_count=30)
+TestJournalAgainstTheModel.settings = settings(max_examples=settings().max_examples // 4, stateful_step_count=30)
 TestJournalInAVault = VaultMachine.TestCase
-TestJournalInAVault.settings = settings(max_examples=settings().max_examples // 10, stateful_step_count=30)
+TestJournalInAVault.settings = settings(max_examples=settings().max_examples // 4, stateful_step_count=30)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laws import law
 from tidenote.core.frontmatter import front_size
 from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merged
@@ -114,16 +115,19 @@ def check(base: str, first: str, second: str) -> Merged:
     return merged
 
 
+@law()
 @given(triples())
 def test_edits_of_a_note(texts: tuple[str, str, str]) -> None:
     check(*texts)
 
 
+@law()
 @given(anything | st.tuples(scraps, scraps, scraps))
 def test_any_texts(texts: tuple[str, str, str]) -> None:
     check(*texts)
 
 
+@law()
 @given(triples())
 def test_identities(texts: tuple[str, str, str]) -> None:
     base, side, _ = texts
@@ -132,6 +136,7 @@ def test_identities(texts: tuple[str, str, str]) -> None:
     assert merge_text(base, side, base).text == side
 
 
+@law()
 @given(notes, notes, st.data())
 def test_edits_of_two_halves_apply_exactly(upper: list[str], lower: list[str], data: st.DataObject) -> None:
     middle = ["the one middle line", "that nobody touched"]
@@ -145,6 +150,7 @@ def test_edits_of_two_halves_apply_exactly(upper: list[str], lower: list[str], d
     assert merged.spots == ()
 
 
+@law()
 @given(triples(), st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"]), st.sampled_from(["", "\n"]))
 def test_what_all_three_agree_on_is_kept(texts: tuple[str, str, str], newline: str, mark: str, final: str) -> None:
     plain = [text.removeprefix("\ufeff").replace("\r", "").rstrip("\n") + "\nlast" + final for text in texts]
@@ -156,6 +162,7 @@ def test_what_all_three_agree_on_is_kept(texts: tuple[str, str, str], newline: s
 
 
 @pytest.mark.parametrize("text", ["one\ntwo\n", "---\ntags: [a]\n---\none\n"])
+@law()
 @given(added=st.lists(lines, min_size=1, max_size=4))
 def test_what_was_merged_is_not_merged_twice(text: str, added: list[str]) -> None:
     """Merging a side with a result that has it already, over the base they share then, changes nothing."""

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.changes import DOTS, at, changes_of_one_key, delete, dots, names, reordered, survivors, write
+from laws import law
 from tidenote.core.register import EMPTY, Context, Register, join_all
 from tidenote.core.version import Change, Dot
 
@@ -123,6 +124,7 @@ def test_a_register_knows_its_siblings_by_their_dots() -> None:
 # -- the laws
 
 
+@law()
 @given(CONTEXTS, CONTEXTS, DOTS)
 def test_a_united_context_covers_what_either_covers(first: Context, second: Context, dot: Dot) -> None:
     united = first.unite(second)
@@ -130,6 +132,7 @@ def test_a_united_context_covers_what_either_covers(first: Context, second: Cont
     assert all(seen.timestamp > united.floor for seen in united.dots)
 
 
+@law()
 @given(registers_of_one_history())
 def test_join_is_commutative_associative_and_idempotent(registers: list[Register]) -> None:
     a, b, c = registers
@@ -139,6 +142,7 @@ def test_join_is_commutative_associative_and_idempotent(registers: list[Register
     assert a.join(EMPTY) == a
 
 
+@law()
 @given(registers_of_one_history())
 def test_join_is_monotone(registers: list[Register]) -> None:
     a, b, c = registers
@@ -149,12 +153,14 @@ def test_join_is_monotone(registers: list[Register]) -> None:
     assert all(joined.context.covers(dot) for dot in a.context.dots | b.context.dots)
 
 
+@law()
 @given(st.data())
 def test_any_order_and_duplication_of_the_same_changes_gives_the_same_register(data: st.DataObject) -> None:
     changes = data.draw(changes_of_one_key())
     assert join_all(data.draw(reordered(changes))) == join_all(changes)
 
 
+@law()
 @given(st.data())
 def test_it_does_not_matter_who_joined_what_first(data: st.DataObject) -> None:
     changes = data.draw(changes_of_one_key())
@@ -166,11 +172,13 @@ def test_it_does_not_matter_who_joined_what_first(data: st.DataObject) -> None:
     assert (replicas or [EMPTY])[0] == join_all(changes)
 
 
+@law()
 @given(changes_of_one_key())
 def test_siblings_are_what_no_other_change_has_seen(changes: list[Change]) -> None:
     assert list(join_all(changes).siblings) == survivors(changes)
 
 
+@law()
 @given(changes_of_one_key())
 def test_a_register_that_was_written_is_never_empty(changes: list[Change]) -> None:
     register = join_all(changes)
@@ -180,6 +188,7 @@ def test_a_register_that_was_written_is_never_empty(changes: list[Change]) -> No
         assert {change.dot for change in changes if change.dot.timestamp == greatest} <= register.dots
 
 
+@law()
 @given(st.lists(DOTS, unique=True, min_size=1, max_size=8))
 def test_blind_writes_among_themselves_are_last_writer_wins(found: list[Dot]) -> None:
     register = join_all(Change("note:a.md", dot, "x") for dot in found)
@@ -187,6 +196,7 @@ def test_blind_writes_among_themselves_are_last_writer_wins(found: list[Dot]) ->
     assert register.dots == {dot for dot in found if dot.timestamp == latest}
 
 
+@law()
 @given(st.data())
 def test_an_open_conflict_is_closed_by_naming_all_of_it(data: st.DataObject) -> None:
     register = join_all(data.draw(changes_of_one_key().filter(bool)))

@@ -11,9 +11,10 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from hypothesis import event, given, note, settings
+from hypothesis import event, given, note
 from hypothesis import strategies as st
 
+from laws import law
 from tidenote.client.journal import BaseEntry
 from tidenote.core.clock import LamportClock
 from tidenote.core.keys import key_of_path, path_of_key
@@ -362,7 +363,7 @@ OPERATIONS = st.one_of(
 )
 
 
-@settings(print_blob=True)
+@law(print_blob=True)
 @given(st.lists(OPERATIONS, max_size=40))
 def test_nothing_is_lost_nothing_is_deleted_by_itself_and_all_come_to_rest(
     operations: list[tuple[object, ...]],

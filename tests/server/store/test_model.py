@@ -54,7 +54,7 @@ def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
 _NUMBERS = count()
 
 
-@settings(max_examples=settings().max_examples // 10)
+@settings(max_examples=settings().max_examples // 4)
 @given(batches=BATCHES, max_changes=st.integers(1, 5))
 def test_sql_and_memory_agree_with_the_join_of_all_changes(
     sql: SqlStore, batches: list[list[list[Change]]], max_changes: int
@@ -91,7 +91,7 @@ def _check_model(store: Store, vault: str, key: str) -> None:
     assert entry.changed_at == history[-1].receipt
 
 
-@settings(max_examples=settings().max_examples // 10)
+@settings(max_examples=settings().max_examples // 4)
 @given(changes=st.lists(_changes(), min_size=1, max_size=8), data=st.data())
 def test_a_reader_who_follows_by_cursor_ends_with_what_the_store_holds(
     sql: SqlStore, changes: list[Change], data: st.DataObject

@@ -212,7 +212,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
 _NUMBERS = count()
 
 
-@settings(max_examples=settings().max_examples // 10)
+@settings(max_examples=settings().max_examples // 4)
 @given(st.data())
 def test_whatever_is_kept_reads_as_it_was_written(one: SqlStore, data: st.DataObject) -> None:
     vault = f"vault {next(_NUMBERS)}"

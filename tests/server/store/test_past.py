@@ -376,7 +376,7 @@ def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
 _NUMBERS = count()
 
 
-@settings(max_examples=settings().max_examples // 10)
+@settings(max_examples=settings().max_examples // 4)
 @given(
     batches=BATCHES,
     policies=st.lists(st.builds(Policy, *[st.integers(0, 3)] * 4), min_size=1, max_size=3),
