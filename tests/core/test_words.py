@@ -96,6 +96,7 @@ def test_words_that_would_touch_get_a_space_between_them() -> None:
 def test_a_word_that_nobody_wrote_is_refused() -> None:
     assert merged("a-b", "ab", "a-b c") == "ab c"
     assert merged("a-b c", "ab c", "a-bb c") is None
+    assert merged(" -", "b-", " b") is None
 
 
 def test_what_an_edit_over_a_space_replaced_is_replaced_as_one() -> None:
