@@ -18,7 +18,7 @@ import httpx
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """How long a condition may take to come true: generous, a failing test is the only one that waits so long."""
 
 
