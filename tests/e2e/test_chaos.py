@@ -42,6 +42,9 @@ def test_kill_9_of_anyone_at_any_moment_of_a_first_sync(here: World) -> None:
     eventually(lambda: tree_of(here.folder("c")) == expected, "everything arrives")
     assert here.settle("a", "b", "c") == expected
     for name in "abc":
+        # One that has only just begun does not yet hear a polite request.
+        pid = running[name].process.pid
+        eventually(lambda name=name, pid=pid: here.told(name).get("pid") == pid, "the daemon runs")  # type: ignore[misc]
         assert running[name].stop() == 0, here.log_of(name)
         here.once(name)  # what the stop left half done
         assert "0 operations" in here.once(name)
