@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tidenote.core.keys import key_of_path
 from tidenote.errors import FolderError, RefusedChange
+from tidenote.vault import disk
 from tidenote.vault import files as module
 from tidenote.vault.bases import DiskTraits
 from tidenote.vault.files import BadName, FileProblem, Gone, Kind, RealFiles, Unexpected
@@ -261,7 +262,7 @@ class TestWriting:
         with pytest.raises(Unexpected):
             files.write("a.md", b"two", ONE)
         assert tree(root) == {"a.md": b"1ne"}
-        monkeypatch.setattr(module, "_system_rename", None)
+        monkeypatch.setattr(disk, "_system_rename", None)
         (root / "a.md").write_bytes(b"one")
         with pytest.raises(Unexpected):
             files.write("a.md", b"two", ONE)
@@ -282,7 +283,7 @@ class TestWriting:
                 files.write("a.md", b"two", None)
             assert tree(root) == {"a.md": b"mine"}
             (root / "a.md").unlink()
-            monkeypatch.setattr(module, "_system_rename", None)
+            monkeypatch.setattr(disk, "_system_rename", None)
 
     def test_a_folder_is_not_replaced_unless_it_is_empty(self, files: RealFiles, root: Path) -> None:
         (root / "d").mkdir()
@@ -315,7 +316,7 @@ class TestWriting:
     def test_disks_without_atomic_flags_do_as_well(
         self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "_rename", lambda *_: False)
+        monkeypatch.setattr(disk, "_system_rename", None)
         files.write("a.md", b"one", None)
         files.write("a.md", b"two", ONE)
         files.move("a.md", "b.md", TWO)
@@ -439,14 +440,14 @@ class TestMoving:
 
     def test_one_that_fails_is_undone(self, folding: FoldingFiles, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (root / "a.md").write_bytes(b"one")
-        real = module._rename_new
+        real = disk.LocalDisk.rename_new
 
-        def rename(parent: int, name: str, target_parent: int, target: str) -> None:
+        def rename(self: disk.LocalDisk, parent: int, name: str, target_parent: int, target: str) -> None:
             if target == "A.md":
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
-            real(parent, name, target_parent, target)
+            real(self, parent, name, target_parent, target)
 
-        monkeypatch.setattr(module, "_rename_new", rename)
+        monkeypatch.setattr(disk.LocalDisk, "rename_new", rename)
         with pytest.raises(FileProblem):
             folding.move("a.md", "A.md", ONE)
         assert tree(root) == {"a.md": b"one"}

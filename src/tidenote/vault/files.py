@@ -7,24 +7,21 @@ atomic step: what it did not expect it puts back. Which file should hold what is
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import hashlib
-import os
 import stat as stat_bits
-import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from itertools import count
 from pathlib import Path
 from typing import Final, Protocol
 
 from tidenote.core.keys import STATE_FOLDER, check_path
 from tidenote.errors import FolderError, RefusedChange
 from tidenote.vault.bases import DiskTraits
+from tidenote.vault.disk import Disk, LocalDisk, StatResult
 from tidenote.vault.ignore import TEMP_PREFIX
 
 CHUNK_BYTES: Final = 1 << 20
@@ -167,24 +164,25 @@ class RealFiles:
 
     Args:
         root: a folder with a state folder in it; if it is a link, it is followed here and never again.
+        disk: where it is.
 
     Raises:
         FolderError: it is missing, no folder, or unreadable.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self.root = root
+        self._disk = disk or LocalDisk()
         with folder_errors(root):
-            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._root = self._disk.open_root(root)
         try:
             with folder_errors(root):
-                found = os.fstat(self._root)
+                found = self._disk.fstat(self._root)
                 self._identity = (found.st_dev, found.st_ino)
-                self._state = os.open(STATE_FOLDER, _FOLDER_FLAGS, dir_fd=self._root)
+                self._state = self._disk.open_folder(self._root, STATE_FOLDER)
         except BaseException:
-            os.close(self._root)
+            self._disk.close(self._root)
             raise
-        self._numbers = count()
         try:
             with folder_errors(root):
                 self._traits, self._mode = self._probe()
@@ -194,8 +192,8 @@ class RealFiles:
 
     def close(self) -> None:
         """Give the folder's descriptors back."""
-        os.close(self._state)
-        os.close(self._root)
+        self._disk.close(self._state)
+        self._disk.close(self._root)
 
     @property
     def traits(self) -> DiskTraits:
@@ -205,28 +203,27 @@ class RealFiles:
     def check(self) -> None:
         """Raise `FolderError` unless the folder is still there, and still the same one."""
         with folder_errors(self.root):
-            found = self.root.stat()
+            found = self._disk.root_stat(self.root)
             if (found.st_dev, found.st_ino) != self._identity:
                 raise FolderError(f"{self.root} is another folder than before")
-            state = os.stat(STATE_FOLDER, dir_fd=self._root, follow_symlinks=False)
-            ours = os.fstat(self._state)
+            state = self._disk.stat(self._root, STATE_FOLDER)
+            ours = self._disk.fstat(self._state)
             if (state.st_dev, state.st_ino) != (ours.st_dev, ours.st_ino):
                 raise FolderError(f"{self.root / STATE_FOLDER} is another folder than before")
-            with os.scandir(self._root):
-                pass
+            self._disk.names(self._root)
 
     # -- looking
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder; names that are no UTF-8 come with surrogates."""
-        with self._folder(folder) as descriptor, _problems(folder), os.scandir(descriptor) as entries:
-            return sorted(entry.name for entry in entries)
+        with self._folder(folder) as descriptor, _problems(folder):
+            return sorted(self._disk.names(descriptor))
 
     def stat(self, path: str) -> Stat | None:
         """Look at a path; None if nothing is there."""
         try:
             with self._parent(path) as (parent, name), _problems(path):
-                return _stat_at(parent, name)
+                return self._stat_at(parent, name)
         except Gone:
             return None
 
@@ -251,13 +248,13 @@ class RealFiles:
     def digest(self, path: str) -> Digest:
         """Hash a file."""
         with self._parent(path) as (parent, name), _problems(path):
-            return _digest_at(parent, name, path)
+            return self._digest_at(parent, name, path)
 
     def read(self, path: str) -> tuple[bytes, Digest]:
         """Read a file whole."""
         chunks: list[bytes] = []
         with self._parent(path) as (parent, name), _problems(path):
-            digest = _digest_at(parent, name, path, chunks)
+            digest = self._digest_at(parent, name, path, chunks)
         return b"".join(chunks), digest
 
     # -- changing
@@ -269,17 +266,17 @@ class RealFiles:
             known = self._expect(parent, name, path, expected)
             temporary = self._fill(parent, source)
             try:
-                landing = _stat_at(parent, temporary)
+                landing = self._stat_at(parent, temporary)
                 if known:
                     # What nobody but the file's owner could read stays so.
-                    os.chmod(temporary, known[1], dir_fd=parent)
+                    self._disk.chmod(parent, temporary, known[1])
                     self._replace(parent, temporary, name, path, known[0])
                 else:
                     self._put(parent, temporary, parent, name, path)
             finally:
                 with suppress(FileNotFoundError):
-                    os.unlink(temporary, dir_fd=parent)
-            os.fsync(parent)
+                    self._disk.unlink(parent, temporary)
+            self._disk.fsync(parent)
         return self._landed(path, landing)
 
     def delete(self, path: str, expected: str) -> None:
@@ -288,12 +285,12 @@ class RealFiles:
             known = self._expect(parent, name, path, expected)
             assert known
             temporary = self._temporary()
-            _rename_new(parent, name, parent, temporary)
-            if not _is_still(parent, temporary, known[0]):
+            self._disk.rename_new(parent, name, parent, temporary)
+            if not self._is_still(parent, temporary, known[0]):
                 self._put(parent, temporary, parent, name, path)
                 raise Unexpected(path, "it changed while it was to be deleted")
-            os.unlink(temporary, dir_fd=parent)
-            os.fsync(parent)
+            self._disk.unlink(parent, temporary)
+            self._disk.fsync(parent)
         self._prune(path)
 
     def move(self, path: str, target: str, expected: str) -> tuple[str, Stat]:
@@ -306,13 +303,13 @@ class RealFiles:
         ):
             known = self._expect(parent, name, path, expected)
             assert known
-            here, there = _stat_at(parent, name), _stat_at(target_parent, target_name)
+            here, there = self._stat_at(parent, name), self._stat_at(target_parent, target_name)
             if here and there and here.inode == there.inode and self.traits.fold(path) == self.traits.fold(target):
                 self._respell(parent, name, target_parent, target_name)
             else:
                 self._put(parent, name, target_parent, target_name, target)
-            os.fsync(target_parent)
-            os.fsync(parent)
+            self._disk.fsync(target_parent)
+            self._disk.fsync(parent)
         self._prune(path)
         return self._landed(target, known[0].stat)
 
@@ -341,11 +338,11 @@ class RealFiles:
         Raises:
             Unexpected: if it is not.
         """
-        known = _stat_at(parent, name)
+        known = self._stat_at(parent, name)
         if known and known.kind is Kind.FOLDER and expected is None:
             # An empty folder does not stand in a file's way.
             with suppress(OSError):
-                os.rmdir(name, dir_fd=parent)
+                self._disk.rmdir(parent, name)
                 known = None
         if known is None:
             if expected is None:
@@ -353,58 +350,59 @@ class RealFiles:
             raise Gone(path, "it is gone")
         if expected is None:
             raise Unexpected(path, f"a {known.kind.value} is there")
-        digest = _digest_at(parent, name, path)
+        digest = self._digest_at(parent, name, path)
         if digest.content_hash != expected:
             raise Unexpected(path, "it has other content than before")
-        mode = stat_bits.S_IMODE(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+        mode = stat_bits.S_IMODE(self._disk.stat(parent, name).st_mode)
         return digest, mode
 
     def _fill(self, parent: int, source: bytes | Path) -> str:
         """Put the new bytes, durably, under a temporary name next to their place; return the name."""
         temporary = self._temporary()
         if isinstance(source, bytes):
-            _create(parent, temporary, source)
+            self._create(parent, temporary, (source,))
             return temporary
         try:
-            os.rename(source, temporary, dst_dir_fd=parent)
+            self._disk.bring(source, parent, temporary)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            _copy(parent, temporary, source)
+            with source.open("rb") as file:
+                self._create(parent, temporary, iter(lambda: file.read(CHUNK_BYTES), b""))
             source.unlink()
-        descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+        descriptor = self._disk.open_file(parent, temporary)
         try:
-            os.fchmod(descriptor, self._mode)
-            os.fsync(descriptor)
+            self._disk.chmod(parent, temporary, self._mode)
+            self._disk.fsync(descriptor)
         finally:
-            os.close(descriptor)
+            self._disk.close(descriptor)
         return temporary
 
     def _replace(self, parent: int, temporary: str, name: str, path: str, known: Digest) -> None:
         """Exchange the new file with the old one, and look at the old one once more before it goes."""
-        if _rename(parent, temporary, parent, name, _EXCHANGE):
-            if not _is_still(parent, temporary, known):
-                _rename(parent, temporary, parent, name, _EXCHANGE)
+        if self._disk.exchange(parent, temporary, name):
+            if not self._is_still(parent, temporary, known):
+                self._disk.exchange(parent, temporary, name)
                 raise Unexpected(path, "it changed while it was to be replaced")
             return
-        if not _is_still(parent, name, known):
+        if not self._is_still(parent, name, known):
             raise Unexpected(path, "it changed while it was to be replaced")
-        os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        self._disk.rename(parent, temporary, parent, name)
 
     def _put(self, parent: int, name: str, target_parent: int, target_name: str, target: str) -> None:
         try:
-            _rename_new(parent, name, target_parent, target_name)
+            self._disk.rename_new(parent, name, target_parent, target_name)
         except FileExistsError:
             raise Unexpected(target, "something is there now") from None
 
     def _respell(self, parent: int, name: str, target_parent: int, target_name: str) -> None:
         """Rename to what the disk takes for the same name: only by way of a third one does the spelling change."""
         temporary = self._temporary()
-        _rename_new(parent, name, parent, temporary)
+        self._disk.rename_new(parent, name, parent, temporary)
         try:
-            _rename_new(parent, temporary, target_parent, target_name)
+            self._disk.rename_new(parent, temporary, target_parent, target_name)
         except OSError:
-            _rename_new(parent, temporary, parent, name)
+            self._disk.rename_new(parent, temporary, parent, name)
             raise
 
     def _landed(self, path: str, landing: Stat | None) -> tuple[str, Stat]:
@@ -421,48 +419,52 @@ class RealFiles:
         while folder:
             try:
                 with self._parent(folder) as (parent, name):
-                    os.rmdir(name, dir_fd=parent)
+                    self._disk.rmdir(parent, name)
             except (OSError, FileProblem):
                 return
             folder = folder.rpartition("/")[0]
 
     def _set_aside(self, path: str) -> int:
         with suppress(FileExistsError):
-            os.mkdir(LEFTOVER, 0o700, dir_fd=self._state)
+            self._disk.mkdir(self._state, LEFTOVER, 0o700)
         try:
             with self._parent(path) as (parent, name):
-                os.rename(name, f"{STATE_FOLDER}/{LEFTOVER}/{name}", src_dir_fd=parent, dst_dir_fd=self._root)
+                leftover = self._disk.open_folder(self._state, LEFTOVER)
+                try:
+                    self._disk.rename(parent, name, leftover, name)
+                finally:
+                    self._disk.close(leftover)
         except (OSError, FileProblem):
             return 0
         return 1
 
     def _temporary(self) -> str:
-        return f"{TEMP_PREFIX}{os.getpid():x}-{os.urandom(4).hex()}-{next(self._numbers):x}"
+        return f"{TEMP_PREFIX}{self._disk.nonce()}"
 
     # -- descriptors
 
     @contextmanager
     def _folder(self, folder: str) -> Iterator[int]:
         """Open a folder, one name after the other, following no link."""
-        descriptor = os.dup(self._root)
+        descriptor = self._disk.dup(self._root)
         try:
             for name in folder.split("/") if folder else ():
                 descriptor = self._step(descriptor, name, folder, make=False)
             yield descriptor
         finally:
-            os.close(descriptor)
+            self._disk.close(descriptor)
 
     @contextmanager
     def _parent(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
         """Open the folder above a path; yield its descriptor and the last name."""
         folder, _, name = path.rpartition("/")
-        descriptor = os.dup(self._root)
+        descriptor = self._disk.dup(self._root)
         try:
             for step in folder.split("/") if folder else ():
                 descriptor = self._step(descriptor, step, path, make=make)
             yield descriptor, name
         finally:
-            os.close(descriptor)
+            self._disk.close(descriptor)
 
     def _step(self, descriptor: int, name: str, path: str, *, make: bool) -> int:
         """Go down one folder, and close the one above."""
@@ -471,25 +473,82 @@ class RealFiles:
         with _problems(path):
             if make:
                 with suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=descriptor)
-                    os.fsync(descriptor)
-            below = os.open(name, _FOLDER_FLAGS, dir_fd=descriptor)
-        os.close(descriptor)
+                    self._disk.mkdir(descriptor, name)
+                    self._disk.fsync(descriptor)
+            below = self._disk.open_folder(descriptor, name)
+        self._disk.close(descriptor)
         return below
 
     def _probe(self) -> tuple[DiskTraits, int]:
         """Find out how the disk tells names apart, and which mode new files get."""
-        name = f"probe-{os.getpid():x}-\u00e9"
-        _create(self._state, name, b"")
+        name = f"probe-{self._disk.nonce()}-\u00e9"
+        self._create(self._state, name, ())
         try:
-            mode = stat_bits.S_IMODE(os.stat(name, dir_fd=self._state, follow_symlinks=False).st_mode)
+            mode = stat_bits.S_IMODE(self._disk.stat(self._state, name).st_mode)
             upper, decomposed = name.upper(), unicodedata.normalize("NFD", name)
             return (
-                DiskTraits(_stat_at(self._state, upper) is None, _stat_at(self._state, decomposed) is None),
+                DiskTraits(self._stat_at(self._state, upper) is None, self._stat_at(self._state, decomposed) is None),
                 mode,
             )
         finally:
-            os.unlink(name, dir_fd=self._state)
+            self._disk.unlink(self._state, name)
+
+    # -- files below a descriptor
+
+    def _stat_at(self, parent: int, name: str) -> Stat | None:
+        try:
+            found = self._disk.stat(parent, name)
+        except FileNotFoundError:
+            return None
+        return _to_stat(found)
+
+    def _digest_at(self, parent: int, name: str, path: str, chunks: list[bytes] | None = None) -> Digest:
+        """Hash a file that must not change meanwhile; keep its bytes in `chunks` if given."""
+        descriptor = self._disk.open_file(parent, name)
+        try:
+            before = self._disk.fstat(descriptor)
+            if not stat_bits.S_ISREG(before.st_mode):
+                raise FileProblem(path, f"it is a {_to_stat(before).kind.value}")
+            hasher = hashlib.sha256()
+            size = 0
+            while chunk := self._disk.read(descriptor, CHUNK_BYTES):
+                hasher.update(chunk)
+                size += len(chunk)
+                if chunks is not None:
+                    chunks.append(chunk)
+            after = self._disk.fstat(descriptor)
+        finally:
+            self._disk.close(descriptor)
+        unchanged = (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
+        if not unchanged or size != after.st_size:
+            raise Unexpected(path, "it changed while it was read")
+        return Digest(hasher.hexdigest(), _to_stat(after))
+
+    def _is_still(self, parent: int, name: str, known: Digest) -> bool:
+        """Say whether a name holds the same bytes as before. Hashed again: clocks of disks are coarse."""
+        try:
+            return self._digest_at(parent, name, name).content_hash == known.content_hash
+        except (OSError, FileProblem):
+            return False
+
+    def _create(self, parent: int, name: str, chunks: Iterable[bytes]) -> None:
+        """Put bytes, durably, under a new name; nothing is left of it if that fails."""
+        descriptor = self._disk.create(parent, name)
+        try:
+            for chunk in chunks:
+                self._write_all(descriptor, chunk)
+            self._disk.fsync(descriptor)
+        except BaseException:
+            with suppress(OSError):
+                self._disk.unlink(parent, name)
+            raise
+        finally:
+            self._disk.close(descriptor)
+
+    def _write_all(self, descriptor: int, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._disk.write(descriptor, left) :]
 
 
 @contextmanager
@@ -532,134 +591,7 @@ def _check_containable(path: str) -> None:
         raise FileProblem(path, refusal.message) from None
 
 
-def _stat_at(parent: int, name: str) -> Stat | None:
-    try:
-        found = os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    return _to_stat(found)
-
-
-def _to_stat(found: os.stat_result) -> Stat:
+def _to_stat(found: StatResult) -> Stat:
     kinds = {stat_bits.S_IFREG: Kind.FILE, stat_bits.S_IFDIR: Kind.FOLDER, stat_bits.S_IFLNK: Kind.LINK}
     kind = kinds.get(stat_bits.S_IFMT(found.st_mode), Kind.SPECIAL)
     return Stat(kind, found.st_size, found.st_mtime_ns, found.st_ino)
-
-
-def _digest_at(parent: int, name: str, path: str, chunks: list[bytes] | None = None) -> Digest:
-    """Hash a file that must not change meanwhile; keep its bytes in `chunks` if given.
-
-    O_NONBLOCK, so that a pipe of that name does not wait for its writer.
-    """
-    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        before = os.fstat(descriptor)
-        if not stat_bits.S_ISREG(before.st_mode):
-            raise FileProblem(path, f"it is a {_to_stat(before).kind.value}")
-        hasher = hashlib.sha256()
-        size = 0
-        while chunk := os.read(descriptor, CHUNK_BYTES):
-            hasher.update(chunk)
-            size += len(chunk)
-            if chunks is not None:
-                chunks.append(chunk)
-        after = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    unchanged = (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
-    if not unchanged or size != after.st_size:
-        raise Unexpected(path, "it changed while it was read")
-    return Digest(hasher.hexdigest(), _to_stat(after))
-
-
-def _is_still(parent: int, name: str, known: Digest) -> bool:
-    """Say whether a name holds the same bytes as before. Hashed again: clocks of disks are coarse."""
-    try:
-        return _digest_at(parent, name, name).content_hash == known.content_hash
-    except (OSError, FileProblem):
-        return False
-
-
-def _create(parent: int, name: str, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, 0o666, dir_fd=parent)
-    try:
-        _write_all(descriptor, data)
-        os.fsync(descriptor)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=parent)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _copy(parent: int, name: str, source: Path) -> None:
-    _create(parent, name, b"")
-    descriptor = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        with source.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                _write_all(descriptor, chunk)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name, dir_fd=parent)
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
-
-
-# ---------------------------------------------------------------------------------------------- renaming
-
-_FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-_MACOS: Final = sys.platform == "darwin"
-_NO_REPLACE: Final = 4 if _MACOS else 1
-_EXCHANGE: Final = 2
-_UNSUPPORTED: Final = frozenset((errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_system_rename = getattr(_libc, "renameatx_np" if _MACOS else "renameat2", None)
-
-
-def _rename(parent: int, name: str, target_parent: int, target: str, flag: int) -> bool:
-    """Rename with a flag; return False if this disk or system cannot.
-
-    Raises:
-        OSError: as `os.rename`; `FileExistsError` if something is at the target.
-    """
-    if _system_rename is None:
-        return False
-    if _system_rename(parent, os.fsencode(name), target_parent, os.fsencode(target), flag) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in _UNSUPPORTED:
-        return False
-    raise OSError(number, os.strerror(number), name)
-
-
-def _rename_new(parent: int, name: str, target_parent: int, target: str) -> None:
-    """Rename to a name that must be free.
-
-    Raises:
-        FileExistsError: it is not.
-    """
-    if _rename(parent, name, target_parent, target, _NO_REPLACE):
-        return
-    try:
-        os.link(name, target, src_dir_fd=parent, dst_dir_fd=target_parent, follow_symlinks=False)
-    except FileExistsError:
-        raise
-    except OSError:
-        # Neither the rename nor links: some memory cards and network disks. Looking first is the best there is.
-        if _stat_at(target_parent, target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
-        os.rename(name, target, src_dir_fd=parent, dst_dir_fd=target_parent)
-    else:
-        os.unlink(name, dir_fd=parent)
