@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
 
 from client.devices import config, device, history, siblings, until, until_shows, until_state, values
 from client.journals import open_journal, received
@@ -319,18 +320,44 @@ async def test_an_unknown_vault_stops(server: Running, tmp_path: Path) -> None:
             assert caught.value.code == "unknown_vault"
 
 
-async def test_two_programs_of_one_device_do_not_chase_each_other_out(server: Running, tmp_path: Path) -> None:
+async def test_a_program_that_has_taken_our_place_is_left_alone(server: Running, tmp_path: Path) -> None:
+    """It gave no nonce: nobody knows whether it is a clone of ours."""
+    async with device(tmp_path, server.endpoint, backoff_max_ms=3_600_000) as first:
+        await first.caught_up(30)
+        async with plain_client(server, "me") as second:
+            await until(first, lambda: first.status().last_error_code == "replaced", "replaced")
+            # The next attempt is half an hour away, or more.
+            assert first._link.state.due_at_ms - first._link._now_ms() > 1_000_000
+            assert "rejected" not in await second.push(second.change("note:a.md", "undisturbed", 1))
+            assert first.status().device_id == "me"
+
+
+async def test_two_devices_with_one_id_part_at_once(server: Running, tmp_path: Path) -> None:
+    """They never use a dot twice, so nothing but the replaced connection tells of the other."""
     patient: dict[str, Any] = {"backoff_max_ms": 3_600_000}
     async with device(tmp_path, server.endpoint, **patient) as first:
-        await first.caught_up(30)
+        await first.put("first.md", "text")
+        await first.flush(30)
+        await first.put("unsent.md", "text")
         async with device(tmp_path, server.endpoint, journal=tmp_path / "second.db", **patient) as second:
-            await second.caught_up(30)
-            await until(first, lambda: first.status().last_error_code == "replaced", "replaced")
-            # The next attempt is half an hour away, or more: the second is left alone.
-            assert first._link.state.due_at_ms - first._link._now_ms() > 1_000_000
-            await second.put("a.md", "undisturbed")
-            await second.flush(30)
-            assert second.status().state == "online"
+            await second.put("second.md", "text")
+            await until(second, lambda: len(second.list()) == 3, "everything is at the second")
+            await until(first, lambda: len(first.list()) == 3, "everything is at the first")
+            for client in (first, second):
+                await until(client, lambda client=client: client.status().state == "online", "both are connected")  # type: ignore[misc]
+            assert {first.status().device_id, second.status().device_id} == {"me", "me~2"}
+            assert values(server, "note:unsent.md") == {"text"}
+
+
+async def test_our_own_late_connection_is_no_clone(server: Running, network: Proxy, tmp_path: Path) -> None:
+    """A connection that we gave up may reach the server after the one that we use now."""
+    async with device(tmp_path, network.endpoint) as client:
+        await client.caught_up(30)
+        late = network.heads[0].split(" ")[1]
+        async with connect(f"ws://127.0.0.1:{server.port}{late}"):
+            await until(client, lambda: client.status().last_error_code == "replaced", "replaced by ourselves")
+            await until(client, lambda: client.status().state == "online", "we are back")
+        assert client.status().device_id == "me"
 
 
 async def test_a_clone_makes_room_as_soon_as_it_knows(server: Running, tmp_path: Path) -> None:

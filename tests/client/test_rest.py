@@ -158,6 +158,40 @@ async def test_an_upload_goes_on_where_it_broke_off(rest: Rest, network: Proxy, 
     assert offsets == sorted(offset or 0 for offset in offsets)
 
 
+async def test_what_still_arrives_of_a_broken_upload_is_not_sent_again(
+    rest: Rest, network: Proxy, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server goes on reading what was on its way when the connection broke, while the next attempt begins."""
+    network.upload_limit = 400_000
+    with pytest.raises(UnreachableError):
+        await rest.upload(BLOB, source)
+    network.upload_limit = None
+    asked, ask = [], rest.blob_offset
+
+    async def too_early(sha256: str) -> int | None:
+        asked.append(sha256)
+        return 0 if len(asked) == 1 else await ask(sha256)
+
+    while not await ask(BLOB.sha256):
+        pass
+    monkeypatch.setattr(rest, "blob_offset", too_early)
+    await rest.upload(BLOB, source)
+    assert len(asked) == 2
+    assert await ask(BLOB.sha256) is None
+
+
+async def test_a_server_that_has_less_than_it_said_is_not_asked_again_and_again(
+    rest: Rest, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def too_much(_: str) -> int | None:
+        return 1000
+
+    monkeypatch.setattr(rest, "blob_offset", too_much)
+    with pytest.raises(ProtocolError) as caught:
+        await rest.upload(BLOB, source)
+    assert caught.value.code == "bad_offset"
+
+
 async def test_a_download_goes_on_where_it_broke_off(rest: Rest, network: Proxy, source: Path, tmp_path: Path) -> None:
     await rest.upload(BLOB, source)
     network.download_limit = 400_000

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from server.running import PATIENCE_S, Message, PlainClient, plain_client, running_server
 from tidenote.core.intake import Batch
@@ -414,6 +414,16 @@ async def test_the_newest_connection_of_a_device_wins(server: Running) -> None:
         assert await closing(old) == (1013, "replaced")
         assert "rejected" not in await new.push(new.change(NOTE, "x", 1))
         assert len(server.service.connections) == 1
+
+
+async def test_who_is_replaced_hears_by_which_connection(server: Running) -> None:
+    for query, nonce in (("&nonce=its.name", "its.name"), ("", None)):
+        async with plain_client(server, "a") as old, plain_client(server, "a", query=query):
+            assert (await old.receive()).get("nonce") == nonce
+    with pytest.raises(InvalidStatus) as refused:
+        async with plain_client(server, "a", query=f"&nonce={'x' * 65}"):
+            pass
+    assert json.loads(refused.value.response.body or b"")["code"] == "bad_request"
 
 
 async def test_other_incarnations_and_vaults_of_a_device_do_not_replace_it(server: Running) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -448,6 +448,15 @@ class Journal:
             altered = {key for key in touched if self.register(key).siblings != before[key]}
         return frozenset(altered)
 
+    def reincarnate(self) -> frozenset[str]:
+        """Go on as the next incarnation, because another device lives under our id; what was not sent goes with it.
+
+        Returns:
+            The keys that have a change with a new dot.
+        """
+        with self._commit():
+            return frozenset(self._go_on_as(next_incarnation(self.device_id)))
+
     def resynced(self, epoch: str | None, cursor: int) -> None:
         """Note that a full comparison is complete: from now on the log of this epoch is followed from the cursor."""
         with self._commit():
@@ -616,9 +625,12 @@ class Journal:
         device_id = self.device_id
         if any(row.change.dot.device_id == device_id for row, _ in refused):
             device_id = next_incarnation(device_id)
+        return self._go_on_as(device_id, self._count_attempts(refused))
+
+    def _go_on_as(self, device_id: str, refused: Collection[int] = ()) -> set[str]:
+        """Take another id; refused rows, and those that were never sent, get dots of it."""
         self._set(device_id=device_id)
-        seqs = self._count_attempts(refused)
-        seqs |= {row.seq for row in self._rows() if not self._handed.get(row.seq, 0)}
+        seqs = {*refused, *(row.seq for row in self._rows() if not self._handed.get(row.seq, 0))}
         return self._give_new_dots(lambda row: row.seq in seqs, LamportClock(self.meta.clock), device_id)
 
     def _count_attempts(self, refused: Iterable[tuple[OutboxRow, Rejected]]) -> set[int]:

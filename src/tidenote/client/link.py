@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import logging
 import random
+import secrets
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -35,6 +37,12 @@ MAX_MESSAGE_BYTES: Final = 64 * 2**20
 
 ANSWER_TIMEOUT_S: Final = 60.0
 """How long an open connection may be silent while an answer is due."""
+
+NONCE_BYTES: Final = 8
+"""How long the random name of a connection is."""
+
+REMEMBERED_NONCES: Final = 64
+"""How many of our own connections we know again: far more than may be on their way to a server at once."""
 
 CLOSE_TIMEOUT_S: Final = 3.0
 """How long a polite goodbye may take."""
@@ -85,6 +93,10 @@ class Link:
         self._refusals = 0
         self._resyncs = 0
         self._answered = False
+        self._named = ""
+        """The id that our latest connection was opened under."""
+        self._nonces: deque[str] = deque(maxlen=REMEMBERED_NONCES)
+        """What we called our latest connections."""
         self.state = LinkState()
         self.behind = 0
         self.caught_up = False
@@ -175,7 +187,8 @@ class Link:
         self._resyncs = 0
         logger.info("not connected (%s): %s", error.code, error.message)
         if isinstance(step, Connect):
-            replaced = error.code == "replaced"
+            # In another name nobody is there to be chased out.
+            replaced = error.code == "replaced" and self._journal.device_id == self._named
             self.state = policy.lost(self.state, self._config, now_ms, _chance(), replaced=replaced)
         else:
             self.state = policy.poll_failed(self.state, self._config, now_ms, _chance())
@@ -219,7 +232,15 @@ class Link:
 
     def _address(self) -> str:
         # With the incarnation: the device that this one was cloned from may be connected, too.
-        query = {"device_id": self._journal.device_id, "vault": self._config.vault, "v": str(PROTOCOL_VERSION)}
+        self._named = self._journal.device_id
+        # A new name each time: the memory of a virtual machine is copied with all that is in it.
+        self._nonces.append(secrets.token_hex(NONCE_BYTES))
+        query = {
+            "device_id": self._named,
+            "vault": self._config.vault,
+            "v": str(PROTOCOL_VERSION),
+            "nonce": self._nonces[-1],
+        }
         endpoint = self._config.sync_endpoint
         return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(query)}"
 
@@ -303,12 +324,22 @@ class Link:
             raise UnreachableError(f"the server's answer makes no sense: {error.message}") from error
         for event in session.events():
             if isinstance(event, Failed):
+                if event.code == "replaced":
+                    self._heed_replacement(event)
                 raise error_of_code(event.code, event.message)
             altered = self._journal.apply(event)
             session.applied(event.cursor)
             self._note(event)
             self._tell_altered(altered)
         self._on_news()
+
+    def _heed_replacement(self, event: Failed) -> None:
+        """Make room if it was not one of our own connections that came in this one's place."""
+        if event.nonce is None or event.nonce in self._nonces:
+            return
+        altered = self._journal.reincarnate()
+        logger.warning("another device has the id %s: this one goes on as %s", self._named, self._journal.device_id)
+        self._tell_altered(altered)
 
     def _note(self, received: Received) -> None:
         """Remember what a message said about the state of things.

@@ -191,14 +191,27 @@ class Rest:
             return
         if not await asyncio.to_thread(holds, source, blob):
             raise RefusedChange(f"{source} no longer holds the bytes that were to be uploaded", "blob_missing")
+        while offset is not None:
+            offset = await self._upload_rest(blob, source, offset)
+
+    async def _upload_rest(self, blob: BlobRef, source: Path, offset: int) -> int | None:
+        """Send a blob's bytes from an offset on; return where to go on instead, None once the server has them all."""
         headers = {"Upload-Offset": str(offset), "Upload-Length": str(blob.size)}
         # With its length known a cut request is noticed; without, it would look complete.
         headers["Content-Length"] = str(max(0, blob.size - offset))
-        body = await self._ask(
-            "PUT", f"/api/v1/blobs/{blob.sha256}", content=_chunks(source, offset, blob.size), headers=headers
-        )
+        content = _chunks(source, offset, blob.size)
+        try:
+            body = await self._ask("PUT", f"/api/v1/blobs/{blob.sha256}", content=content, headers=headers)
+        except ProtocolError as error:
+            # What an upload that broke off had on its way still arrived after we had asked. Only ever forwards, so
+            # that this ends.
+            further = await self.blob_offset(blob.sha256) if error.code == "bad_offset" else 0
+            if further is not None and further <= offset:
+                raise
+            return further
         if not _read(body, BlobStatus).complete:
             raise UnreachableError("the upload was cut short")
+        return None
 
     async def download(self, blob: BlobRef, into: Path) -> None:
         """Bring the bytes of a blob into a file, going on where an earlier download broke off.

@@ -24,7 +24,7 @@ from tidenote.server.hub import BUG
 from tidenote.server.responses import error_parts, error_response
 from tidenote.server.service import Service
 from tidenote.server.sync import Connection
-from tidenote.wire.messages import DEFAULT_VAULT, SUBPROTOCOL
+from tidenote.wire.messages import DEFAULT_VAULT, MAX_NONCE_LENGTH, SUBPROTOCOL
 
 if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
@@ -132,9 +132,11 @@ def _connect(service: Service, scope: Scope, receive: Receive, send: Send) -> Co
         TidenoteError: they may not, and why.
     """
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    device_id, vault, version = (query.get(name, [None])[0] for name in ("device_id", "vault", "v"))
+    device_id, vault, version, nonce = (query.get(name, [None])[0] for name in ("device_id", "vault", "v", "nonce"))
     caller: Caller = scope["state"]["caller"]
     check_version(version)
+    if len(nonce or "") > MAX_NONCE_LENGTH:
+        raise ProtocolError(f"a nonce has at most {MAX_NONCE_LENGTH} characters", "bad_request")
     caller.check_device(device_id or "")
     vault = vault or DEFAULT_VAULT
     caller.check_vault(vault)
@@ -148,6 +150,7 @@ def _connect(service: Service, scope: Scope, receive: Receive, send: Send) -> Co
         may_write=caller.may_write,
         config=service.config,
         metrics=service.metrics,
+        nonce=nonce,
     )
 
 

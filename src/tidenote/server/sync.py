@@ -60,6 +60,7 @@ class Connection:
         may_write: whether the device may push.
         config: limits and timeouts.
         metrics: what to count.
+        nonce: what the client calls this connection, if anything.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Connection:
         may_write: bool,
         config: ServerConfig,
         metrics: Metrics,
+        nonce: str | None = None,
     ) -> None:
         self.name = (hub.name, device_id)
+        self.nonce = nonce
         self._hub = hub
         self._socket = socket
         self._may_write = may_write
@@ -107,9 +110,10 @@ class Connection:
                 reader.cancel()
                 await asyncio.gather(reader, return_exceptions=True)
 
-    def replace(self) -> None:
-        """End the connection because its device opened another one."""
-        self.end("replaced", "this device connected again")
+    def replace(self, newer: Connection) -> None:
+        """End the connection because its device opened another one; say which, for it may be a clone's."""
+        self._session.fail("replaced", "this device connected again", nonce=newer.nonce)
+        self._wake.set()
 
     def stop(self) -> None:
         """Answer what was read, read no more, then end the connection because the server stops."""
@@ -265,7 +269,7 @@ class Connections:
     async def run(self, connection: Connection) -> None:
         """Serve a connection; an older one of the same device and vault is ended, which may be a dead one."""
         if older := self._newest.get(connection.name):
-            older.replace()
+            older.replace(connection)
         self._newest[connection.name] = connection
         self._open.add(connection)
         self._metrics.connections.set(len(self._open))

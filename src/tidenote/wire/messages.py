@@ -38,6 +38,9 @@ MAX_BASE_DOTS: Final = 1000
 MAX_ID_LENGTH: Final = 128
 """The longest `id` of a push, if it is a string; a number is in the range of all JSON implementations."""
 
+MAX_NONCE_LENGTH: Final = 64
+"""The longest name that a client may give a connection."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}")
 
@@ -127,12 +130,14 @@ class ErrorMessage(Struct, tag="error", omit_defaults=True):
     """Server to client: the connection cannot go on. `epoch` is the vault's, with `resync_required`.
 
     `quarantine` goes with `resync_required`: the client may hold notes whose deletion the server has forgotten.
+    `nonce` goes with `replaced`: the one that the newer connection gave.
     """
 
     code: str
     message: str
     epoch: str | None = None
     quarantine: bool = False
+    nonce: str | None = None
 
 
 class ManifestEntry(Struct):

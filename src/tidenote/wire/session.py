@@ -282,9 +282,9 @@ class ServerSession:
         self._reading.page = page
         self._reading.again = tuple(again)
 
-    def fail(self, code: str, message: str, *, epoch: str | None = None) -> None:
+    def fail(self, code: str, message: str, *, epoch: str | None = None, nonce: str | None = None) -> None:
         """End the session with an error; the first one counts."""
-        self._failure = self._failure or Fail(ErrorMessage(code, message, epoch))
+        self._failure = self._failure or Fail(ErrorMessage(code, message, epoch, nonce=nonce))
 
     # -- what to do
 
@@ -550,11 +550,15 @@ class Failed:
         code: a code, possibly one that this version does not know.
         message: for people.
         epoch: the server's, with `resync_required`.
+        quarantine: with `resync_required`: deletions are forgotten that we may not have heard of.
+        nonce: with `replaced`: of the connection that came in this one's place, if it gave one.
     """
 
     code: str
     message: str
     epoch: str | None = None
+    quarantine: bool = False
+    nonce: str | None = None
 
 
 ClientEvent = Received | Failed
@@ -631,11 +635,12 @@ class ClientSession:
         if message is None or self._failed:
             return
         if isinstance(message, ErrorMessage):
-            self._fail(message.code, message.message, message.epoch)
+            self._fail(message)
         elif not 0 <= message.ack_timestamp <= MAX_TIMESTAMP:
             raise ProtocolError("ack_timestamp is not an integer in 0..2^53-1")
         elif message.epoch is not None and message.epoch != self.epoch and self.epoch not in (None, self._offer):
-            self._fail("resync_required", f"the server's log is {message.epoch}, not {self.epoch}", message.epoch)
+            why = f"the server's log is {message.epoch}, not {self.epoch}"
+            self._fail(ErrorMessage("resync_required", why, message.epoch))
         else:
             self._receive_ack(message)
 
@@ -674,9 +679,9 @@ class ClientSession:
             )
         )
 
-    def _fail(self, code: str, message: str, epoch: str | None) -> None:
+    def _fail(self, error: ErrorMessage) -> None:
         self._failed = True
-        self._events.append(Failed(code, message, epoch))
+        self._events.append(Failed(error.code, error.message, error.epoch, error.quarantine, error.nonce))
 
 
 def _fitting(pending: Sequence[Change]) -> int:
