@@ -430,6 +430,7 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
         *(f"/api/v1/conflicts{path}" for path in ("", "/one", "/resolve", "/reopen")),
         *(f"/api/v1/{path}" for path in ("history", "version", "restore", "restore-all", "undo")),
         *(f"/api/v1/{path}" for path in ("trash", "trash/restore", "gc")),
+        *(f"/api/v1/{path}" for path in ("notes", "notes/{path}", "rename", "me")),
         "/health",
         "/metrics",
     }

@@ -64,7 +64,7 @@ def test_without_the_file_nobody_is_known(tokens: Tokens) -> None:
     assert tokens.find(token) is None
 
 
-@pytest.mark.parametrize("text", ["[[token]", "[[token]]\n", '[[token]]\nsha256 = "x"\nrole = "owner"\n', "token = 1"])
+@pytest.mark.parametrize("text", ["[[token]", "[[token]]\n", '[[token]]\nsha256 = "x"\nrole = "king"\n', "token = 1"])
 def test_a_malformed_file_lets_nobody_in_and_says_so(tokens: Tokens, text: str) -> None:
     token = tokens.create()
     tokens.file.write_text(text)

@@ -59,6 +59,13 @@ _FETCH_STEP: Final = 20
 
 BYTES: Final = "application/octet-stream"
 
+DOWNLOAD_ONLY: Final = {
+    "content-disposition": "attachment",
+    "content-security-policy": "sandbox; default-src 'none'",
+    "x-content-type-options": "nosniff",
+}
+"""What goes with bytes of users: a browser must save them, and never run them as a page of ours."""
+
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 Parts: TypeAlias = NamedDependency[Service]
@@ -86,6 +93,18 @@ def open_hub(service: Service, request: Asked, vault: str) -> Hub:
     """
     caller_of(request).check_vault(vault)
     return service.hub(vault)
+
+
+def open_for_writing(service: Service, request: Asked, vault: str) -> Hub:
+    """Return the hub of a vault that the caller may write to.
+
+    Raises:
+        AccessError: `unknown_vault`, `read_only`.
+    """
+    hub = open_hub(service, request, vault)
+    if not caller_of(request).may_write:
+        raise AccessError("this device may only read", "read_only")
+    return hub
 
 
 async def read_body(request: Asked, service: Service) -> bytes:
@@ -127,7 +146,7 @@ class PushOperation(Operation):
 
 
 @dataclass
-class _UploadOperation(Operation):
+class UploadOperation(Operation):
     """What OpenAPI says of a body that is streamed."""
 
     def __post_init__(self) -> None:
@@ -245,7 +264,7 @@ async def download_blob(
     "/api/v1/blobs/{sha256:str}",
     responses=ERRORS,
     request_max_body_size=None,
-    operation_class=_UploadOperation,
+    operation_class=UploadOperation,
 )
 async def upload_blob(
     service: Parts,
@@ -269,14 +288,11 @@ async def upload_blob(
 
 
 def _blob_headers(sha256: str) -> dict[str, str]:
-    """Return what goes with a blob's bytes: a browser must save them, and never run them as a page of ours."""
     return {
+        **DOWNLOAD_ONLY,
         "accept-ranges": "bytes",
         "cache-control": "private, max-age=31536000, immutable",
-        "content-disposition": "attachment",
-        "content-security-policy": "sandbox; default-src 'none'",
         "etag": f'"{sha256}"',
-        "x-content-type-options": "nosniff",
     }
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -18,11 +19,12 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 import tidenote
 from tidenote.errors import CODES, ConfigError, ProtocolError, TidenoteError
-from tidenote.server import api, conflicts_api, history_api
+from tidenote.server import api, conflicts_api, history_api, identity_api, notes_api
 from tidenote.server.auth import Caller, Door, check_version, subprotocols
 from tidenote.server.hub import BUG
 from tidenote.server.responses import error_parts, error_response
 from tidenote.server.service import Service
+from tidenote.server.static import StaticFiles
 from tidenote.server.sync import Connection
 from tidenote.wire.messages import DEFAULT_VAULT, MAX_NONCE_LENGTH, SUBPROTOCOL
 
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from litestar.types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger("tidenote.server")
+
+OUR_PATHS: Final = ("/api/", "/ws/", "/metrics", "/health")
+"""Where no files of the web app are."""
 
 OPEN_PATHS: Final = frozenset(("/health",))
 """What is answered to everyone; everything else asks who is there."""
@@ -43,7 +48,7 @@ def create_app(service: Service) -> ASGIApp:
         await _serve_socket(service, scope, receive, send)
 
     app = Litestar(
-        [sync_socket, *api.ROUTES, *conflicts_api.ROUTES, *history_api.ROUTES],
+        [sync_socket, *api.ROUTES, *conflicts_api.ROUTES, *history_api.ROUTES, *notes_api.ROUTES, *identity_api.ROUTES],
         dependencies={"service": Provide(lambda: service, use_cache=True, sync_to_thread=False)},
         exception_handlers={
             TidenoteError: _on_error,
@@ -60,20 +65,23 @@ def create_app(service: Service) -> ASGIApp:
         request_max_body_size=service.config.max_frame_bytes,
         logging_config=None,
     )
-    return _Gate(app, Door(service.tokens))
+    return _Gate(app, Door(service.tokens), StaticFiles())
 
 
 class _Gate:
     """Asks every request and every socket who is there, before anything else of it is looked at."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, door: Door, static: StaticFiles) -> None:
         self._app = app
         self._door = door
+        self._static = static
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = _headers(scope)
         try:
             self._door.check_site(headers)
+            if await self._serve_file(scope, headers, send):
+                return
             if scope["path"] not in OPEN_PATHS:
                 # A route that finds no caller here fails, so that a path which slips by opens nothing.
                 scope["state"]["caller"] = self._door.admit(headers)
@@ -84,6 +92,19 @@ class _Gate:
             await _refuse(error, scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _serve_file(self, scope: Scope, headers: dict[str, str], send: Send) -> bool:
+        """Answer with a file of the web app, if that is what was asked for."""
+        if scope["type"] != ScopeType.HTTP or scope["method"] not in ("GET", "HEAD"):
+            return False
+        if scope["path"].startswith(OUR_PATHS):
+            return False
+        answer = await self._static.answer(scope["path"], headers)
+        if answer is None:
+            return False
+        sent = {**answer.headers, "content-length": str(len(answer.body))}
+        await _answer("http.response", answer.status, sent, b"" if scope["method"] == "HEAD" else answer.body, send)
+        return True
 
 
 # ---------------------------------------------------------------------------------------------- the socket
@@ -164,8 +185,12 @@ async def _refuse(error: TidenoteError, scope: Scope, receive: Receive, send: Se
     if scope["type"] == ScopeType.WEBSOCKET:
         await receive()  # the `websocket.connect`
         kind = "websocket.http.response"
+    await _answer(kind, status, {**headers, "content-length": str(len(body))}, body, send)
+
+
+async def _answer(kind: str, status: int, headers: Mapping[str, str], body: bytes, send: Send) -> None:
+    """Send a whole answer, made by hand."""
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-    encoded.append((b"content-length", str(len(body)).encode()))
     start: Any = {"type": f"{kind}.start", "status": status, "headers": encoded}
     end: Any = {"type": f"{kind}.body", "body": body, "more_body": False}
     await send(start)

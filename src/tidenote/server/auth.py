@@ -23,7 +23,7 @@ import msgspec
 from tidenote.config import is_loopback
 from tidenote.core.keys import check_device_id, owner_of
 from tidenote.errors import AccessError, ConfigError, ProtocolError, RefusedChange
-from tidenote.wire.messages import PROTOCOL_VERSION, SUBPROTOCOL
+from tidenote.wire.messages import PROTOCOL_VERSION, SUBPROTOCOL, Role
 
 TOKENS_FILE: Final = "tokens.toml"
 """The file in the data folder that holds who may."""
@@ -43,8 +43,8 @@ class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The device that it belongs to, or `*`."""
     vaults: tuple[str, ...] = (ANY,)
     """The vaults that it opens, or `*`."""
-    role: Literal["reader", "editor"] = "editor"
-    """Whether the device may write."""
+    role: Role = "editor"
+    """What the device may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,27 @@ class Caller:
     """Who asks, after the door let them in."""
 
     grant: Grant
+    auth: Literal["none", "session", "token"] = "token"
+    """How they said who they are."""
+
+    @property
+    def device_id(self) -> str | None:
+        """The device that asks, without incarnation; None if it may be any."""
+        return None if self.grant.device_id == ANY else self.grant.device_id
+
+    @property
+    def role(self) -> Role:
+        """What the caller may do."""
+        return self.grant.role
+
+    @property
+    def vault(self) -> str | None:
+        """The only vault that the caller may use; None if there are others."""
+        return self.grant.vaults[0] if self.grant.vaults != (ANY,) and len(self.grant.vaults) == 1 else None
+
+    def may_open(self, vault: str) -> bool:
+        """Say whether the caller may use a vault."""
+        return ANY in self.grant.vaults or vault in self.grant.vaults
 
     def check_vault(self, vault: str) -> None:
         """Check that the caller may use a vault; one that is closed to them looks like one that is not there.
@@ -59,7 +80,7 @@ class Caller:
         Raises:
             AccessError: `unknown_vault`.
         """
-        if ANY not in self.grant.vaults and vault not in self.grant.vaults:
+        if not self.may_open(vault):
             raise AccessError(f"there is no vault {vault}", "unknown_vault")
 
     def check_device(self, device_id: str) -> None:
@@ -79,10 +100,10 @@ class Caller:
     @property
     def may_write(self) -> bool:
         """Whether the caller may push changes and blobs."""
-        return self.grant.role == "editor"
+        return self.grant.role != "reader"
 
 
-_EVERYONE = Caller(Grant(""))
+_EVERYONE = Caller(Grant("", role="owner"), "none")
 
 
 class Tokens:

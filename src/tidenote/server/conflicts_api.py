@@ -17,7 +17,7 @@ from litestar.params import FromQuery, QueryParameter
 from tidenote.core.register import EMPTY, Register
 from tidenote.core.version import Change, Dot
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
-from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, caller_of, open_hub, read_body
+from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, open_for_writing, open_hub, read_body
 from tidenote.server.conflicts import (
     Choice,
     Confirm,
@@ -112,7 +112,7 @@ async def one_conflict(
 @post("/api/v1/conflicts/resolve", status_code=200, operation_class=PushOperation, responses=ERRORS)
 async def resolve_conflict(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Fetched]:
     """Settle a conflict as a person chose; return all siblings of the keys that were written."""
-    hub = _open_for_writing(service, request, vault)
+    hub = open_for_writing(service, request, vault)
     asked = decode(await read_body(request, service), ResolveRequest)
     choice = _to_choice(asked.choice, service.config.max_text_bytes)
     found = await _look(hub, asked.key)
@@ -132,7 +132,7 @@ async def resolve_conflict(service: Parts, request: Asked, vault: Vault = DEFAUL
 @post("/api/v1/conflicts/reopen", status_code=200, operation_class=PushOperation, responses=ERRORS)
 async def reopen_conflict(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Fetched]:
     """Have somebody look again at what was merged into a note last."""
-    hub = _open_for_writing(service, request, vault)
+    hub = open_for_writing(service, request, vault)
     asked = decode(await read_body(request, service), ReopenRequest)
     register = await _register(hub, asked.key)
     winner = register.winner
@@ -187,13 +187,6 @@ async def _write(hub: Hub, changes: Sequence[Change]) -> Response[Fetched]:
     # Read afterwards: what arrived in the meantime stands beside it, and is told.
     entries = await hub.entries([change.key for change in changes])
     return json_response(Fetched(hub.epoch, from_entries(entries)))
-
-
-def _open_for_writing(service: Parts, request: Asked, vault: str) -> Hub:
-    hub = open_hub(service, request, vault)
-    if not caller_of(request).may_write:
-        raise AccessError("this device may only read", "read_only")
-    return hub
 
 
 def _check_seen(siblings: frozenset[Dot] | None, seen: Sequence[WireDot]) -> None:

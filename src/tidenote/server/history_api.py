@@ -16,7 +16,7 @@ from tidenote.core.keys import check_key
 from tidenote.core.version import Dot, Record
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
 from tidenote.server import history
-from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, caller_of, open_hub, read_body
+from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, open_for_writing, open_hub, read_body
 from tidenote.server.history import Plan
 from tidenote.server.hub import Hub
 from tidenote.server.responses import json_response
@@ -91,7 +91,7 @@ async def one_version(
 @post("/api/v1/restore", status_code=200, operation_class=PushOperation, responses=ERRORS)
 async def restore(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Restored]:
     """Bring one version of a note back, or the note as it was at a time."""
-    hub = _open_for_writing(service, request, vault)
+    hub = open_for_writing(service, request, vault)
     asked = decode(await read_body(request, service), RestoreRequest)
     _check_key(asked.key)
     if asked.at is None and asked.receipt is None and asked.timestamp is not None and asked.device_id is not None:
@@ -106,7 +106,7 @@ async def restore(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) 
 @post("/api/v1/restore-all", status_code=200, operation_class=PushOperation, responses=ERRORS)
 async def restore_all(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Restored]:
     """Bring the whole vault back as it was at a time, or tell what that would alter."""
-    hub = _open_for_writing(service, request, vault)
+    hub = open_for_writing(service, request, vault)
     asked = decode(await read_body(request, service), RestoreAllRequest)
     receipt = await _receipt(hub, asked.at, asked.receipt)
     return await _carry_out(hub, lambda store, name: history.restore_all(store, name, receipt), dry_run=asked.dry_run)
@@ -115,7 +115,7 @@ async def restore_all(service: Parts, request: Asked, vault: Vault = DEFAULT_VAU
 @post("/api/v1/undo", status_code=200, operation_class=PushOperation, responses=ERRORS)
 async def undo(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Restored]:
     """Take back what a device wrote since a time, where nobody else's later edits stand on it."""
-    hub = _open_for_writing(service, request, vault)
+    hub = open_for_writing(service, request, vault)
     asked = decode(await read_body(request, service), UndoRequest)
     # What came in the very millisecond counts as since.
     receipt = await _receipt(hub, asked.since - 1, None)
@@ -145,7 +145,7 @@ async def list_trash(
 @post("/api/v1/trash/restore", status_code=200, operation_class=PushOperation, responses=ERRORS)
 async def restore_discarded(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Restored]:
     """Bring a deleted note back."""
-    hub = _open_for_writing(service, request, vault)
+    hub = open_for_writing(service, request, vault)
     asked = decode(await read_body(request, service), TrashRestoreRequest)
     _check_key(asked.key)
     return await _carry_out(hub, lambda store, name: history.restore_discarded(store, name, asked.key))
@@ -154,17 +154,10 @@ async def restore_discarded(service: Parts, request: Asked, vault: Vault = DEFAU
 @post("/api/v1/gc", status_code=200, operation_class=PushOperation, responses=ERRORS)
 async def gc(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Collected]:
     """Let go now what the settings keep no longer, or tell what that is."""
-    hub = _open_for_writing(service, request, vault)
+    hub = open_for_writing(service, request, vault)
     asked = decode(await read_body(request, service), GcRequest)
     report = await service.upkeep.gc(hub, dry_run=asked.dry_run)
     return json_response(Collected(report.versions, report.size, report.tombstones, report.blobs, report.blob_size))
-
-
-def _open_for_writing(service: Parts, request: Asked, vault: str) -> Hub:
-    hub = open_hub(service, request, vault)
-    if not caller_of(request).may_write:
-        raise AccessError("this device may only read", "read_only")
-    return hub
 
 
 def _check_key(key: str) -> None:

@@ -13,9 +13,9 @@ from tidenote.wire.messages import ErrorMessage, encode
 JSON: Final = "application/json"
 
 
-def json_response(message: object, status: int = 200) -> Response[Any]:
+def json_response(message: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response[Any]:
     """Return a message as the answer to a request."""
-    return Response(encode(message), status_code=status, media_type=JSON)
+    return Response(encode(message), status_code=status, media_type=JSON, headers=dict(headers or {}))
 
 
 def error_response(error: TidenoteError, headers: Mapping[str, str] | None = None) -> Response[Any]:

@@ -72,6 +72,11 @@ class Service:
         return hub
 
     @property
+    def vaults(self) -> list[str]:
+        """The names of all vaults, ordered."""
+        return sorted(self._hubs)
+
+    @property
     def failed(self) -> bool:
         """Whether the disk below a vault failed, and nothing has been written to it since."""
         return any(hub.failure for hub in self._hubs.values())

@@ -374,6 +374,52 @@ class Collected(Struct):
     blob_size: int
 
 
+class NoteEntry(Struct, omit_defaults=True):
+    """A note of a list: its winner without the text; `size` in bytes."""
+
+    key: str
+    timestamp: int
+    device_id: str
+    size: int
+    modified_at: int | None = None
+    conflict: bool = False
+    blob: WireBlob | None = None
+
+
+class Notes(Struct, omit_defaults=True):
+    """One page of `GET /api/v1/notes`, ordered by key; `next` is the key to go on after."""
+
+    epoch: str
+    clock: int
+    notes: list[NoteEntry]
+    next: str | None = None
+
+
+class RenameRequest(Struct):
+    """The body of `POST /api/v1/rename`: the key, the one it becomes, and the dot of the winner that was seen."""
+
+    key: str
+    to: str
+    timestamp: int
+    device_id: str
+
+
+Role = Literal["reader", "editor", "owner"]
+"""What a device may do: read; write, too; and say who else may."""
+
+
+class Me(Struct):
+    """The answer of `GET /api/v1/me`: who asks, what they may, and what there is for them."""
+
+    auth: Literal["none", "session", "token"]
+    device_id: str | None
+    role: Role
+    vault: str | None
+    vaults: list[str]
+    version: str
+    protocol: int
+
+
 class BlobStatus(Struct):
     """The answer to a `PUT` of a part of a blob: how many bytes the server has now."""
 

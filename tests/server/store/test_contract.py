@@ -88,6 +88,7 @@ def test_every_operation_refuses_an_unknown_vault(store: Store, name: str) -> No
         lambda: store.changes_since(name, 0),
         lambda: store.entries(name, [note("a")]),
         lambda: store.manifest(name, None, 10),
+        lambda: store.listed(name, "", None, 10),
         lambda: store.history(name, note("a")),
         lambda: store.new_generation(name, wall_ms=WALL_MS),
         lambda: store.fence(name, "2-00000000"),
@@ -96,6 +97,21 @@ def test_every_operation_refuses_an_unknown_vault(store: Store, name: str) -> No
         with pytest.raises(AccessError) as caught:
             operation()
         assert caught.value.code == "unknown_vault"
+
+
+def test_keys_are_listed_by_prefix_with_all_their_siblings(store: Store) -> None:
+    take(store, change("b/x", 1), change("b/%", 2), change("ba", 3), change("é", 4), change("a", 5, "one"))
+    take(store, change("a", 5, "two", by="dev2"), change("b/x", 9, None))
+    everything = [note(name) for name in ("a", "b/%", "b/x", "ba", "é")]
+    assert [key for key, _ in store.listed("main", "", None, 9)] == everything
+    assert [key for key, _ in store.listed("main", "note:b/", None, 9)] == everything[1:3]
+    assert [key for key, _ in store.listed("main", "note:b/%", None, 9)] == everything[1:2]
+    assert [key for key, _ in store.listed("main", "note:b", note("b/%"), 1)] == [note("b/x")]
+    assert store.listed("main", "file:", None, 9) == []
+    ((_, siblings),) = store.listed("main", note("a"), None, 9)
+    assert {record.dot for record in siblings} == store.entries("main", [note("a")])[0].register.dots
+    ((_, (deletion,)),) = store.listed("main", note("b/x"), None, 9)
+    assert deletion.deleted
 
 
 # -- taking in

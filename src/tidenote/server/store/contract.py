@@ -218,6 +218,17 @@ class Store(Protocol):
         """
         ...
 
+    def listed(self, vault: str, prefix: str, after: str | None, limit: int) -> list[tuple[str, list[Record]]]:
+        """Return keys with the records of their siblings, in the order of their code points.
+
+        Args:
+            vault: its name.
+            prefix: what the keys begin with.
+            after: the key to go on after; None to start.
+            limit: the most keys to return.
+        """
+        ...
+
     def history(self, vault: str, key: str) -> list[Version]:
         """Return the versions of a key whose content is kept, by receipt; empty if nobody wrote it."""
         ...

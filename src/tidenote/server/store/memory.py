@@ -166,6 +166,12 @@ class MemoryStore:
         keys = sorted(key for key in entries if after is None or key > after)
         return [(key, entries[key].register.dots) for key in keys[:limit]]
 
+    def listed(self, vault: str, prefix: str, after: str | None, limit: int) -> list[tuple[str, list[Record]]]:
+        """Return keys with the records of their siblings, ordered by key."""
+        log = self._vault(vault)
+        keys = sorted(key for key in log.entries if key.startswith(prefix) and (after is None or key > after))
+        return [(key, [log.records[key][dot] for dot in log.entries[key].register.dots]) for key in keys[:limit]]
+
     def history(self, vault: str, key: str) -> list[Version]:
         """Return the versions of a key whose content is kept, by receipt."""
         return list(self._vault(vault).versions.get(key, {}).values())

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -31,6 +31,7 @@ from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo,
 from tidenote.server.store.engine import BUGS, disk_failed, is_full, open_engines, storage_error
 from tidenote.server.store.migrate import migrate, needs_migration
 from tidenote.server.store.paging import Weight, fitting
+from tidenote.server.store.rows import RECORD_COLUMNS, to_record
 from tidenote.server.store.tables import keys, siblings, vaults, versions
 from tidenote.server.store.view import SqlView, load_entries
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
@@ -76,6 +77,21 @@ _MANIFEST = (
     .join(siblings, (siblings.c.vault_id == _VAULT) & (siblings.c.key == _MANIFEST_KEYS.c.key))
     .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
     .order_by(_MANIFEST_KEYS.c.key)
+)
+_LISTED_KEYS = (
+    select(keys.c.key)
+    .where(keys.c.vault_id == _VAULT, keys.c.key >= bindparam("prefix"), keys.c.key > bindparam("after"))
+    .where(keys.c.changed_at.is_not(None))
+    .order_by(keys.c.key)
+    .limit(bindparam("most"))
+    .subquery()
+)
+_LISTED = (
+    select(*RECORD_COLUMNS)
+    .select_from(_LISTED_KEYS)
+    .join(siblings, (siblings.c.vault_id == _VAULT) & (siblings.c.key == _LISTED_KEYS.c.key))
+    .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
+    .order_by(_LISTED_KEYS.c.key)
 )
 _OPEN_CONFLICTS = (
     select(siblings.c.key)
@@ -217,6 +233,14 @@ class SqlStore:
             (key, frozenset(Dot(row.timestamp, row.device_id) for row in group))
             for key, group in groupby(rows, key=lambda row: row.key)
         ]
+
+    def listed(self, vault: str, prefix: str, after: str | None, limit: int) -> list[tuple[str, list[Record]]]:
+        """Return keys with the records of their siblings, ordered by key."""
+        with self._reading() as connection:
+            values = {"in_vault": _find(connection, vault).id, "prefix": prefix, "after": after or "", "most": limit}
+            rows = connection.execute(_LISTED, values).all()
+        found = ((key, [to_record(row) for row in group]) for key, group in groupby(rows, key=lambda row: row.key))
+        return list(takewhile(lambda listed: listed[0].startswith(prefix), found))
 
     def history(self, vault: str, key: str) -> list[Version]:
         """Return the versions of a key whose content is kept, by receipt."""
