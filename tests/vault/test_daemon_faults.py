@@ -303,6 +303,32 @@ class TestRaces:
             assert tree(here.folder("b")) == {"renamed.mp4": b"one" * 100_000}
             assert (await here.once("a")).operations == 0
 
+    @pytest.mark.parametrize("there", ["edited", "deleted"])
+    async def test_one_that_is_gone_before_it_is_uploaded_is_not_waited_for(self, tmp_path: Path, there: str) -> None:
+        """Its bytes are nowhere, so it must not stand in the way of what others did with it meanwhile."""
+        async with site(tmp_path) as here:
+            film = here.put("a", "film.mp4", b"one" * 100_000)
+            await here.once("a")
+            await here.once("b")
+            film.write_bytes(b"two" * 100_000)
+            async with here.running("a", config=here.config("a", sync_endpoint="ws://127.0.0.1:9/ws/sync")) as a:
+                await eventually(lambda: a.client.status().pending == 1, "it is noted")
+            film.unlink()
+            theirs = here.folder("b") / "film.mp4"
+            if there == "edited":
+                theirs.write_bytes(b"three" * 100_000)
+            else:
+                theirs.unlink()
+            await here.once("b")
+            # The client hears of b's change and finds the bytes missing before the folder is looked at.
+            async with here.daemon("a") as a:
+                await a.client.caught_up(30)
+                await eventually(a.client.journal.parked, "the upload is given up")
+                await a.once(30)
+                assert a.status().state == "synced"
+            assert tree(here.folder("a")) == tree(here.folder("b"))
+            assert (await here.once("a")).operations == 0
+
     async def test_deletions_and_renames_while_offline_are_sent_later(self, tmp_path: Path) -> None:
         """L10: they are in the journal before anything else, and survive a restart."""
         async with site(tmp_path) as here:

@@ -241,6 +241,14 @@ class TestMovesFromHere:
         made = run([moved], [KNOWN], {PATH: shown("one")}, uploading={PATH})
         assert made.actions == [Push(moved, frozenset(), unbased=True), PushDelete(PATH, PATH, frozenset({OLD}))]
 
+    @pytest.mark.parametrize("there", [shown("one"), shown("two", NEW), shown(None, NEW)])
+    def test_what_vanished_before_it_was_uploaded_is_deleted_whatever_is_shown(self, there: Remote) -> None:
+        made = run([], [KNOWN], {PATH: there}, uploading={PATH}, unsent={PATH})
+        assert made.actions == [PushDelete(PATH, PATH, frozenset({OLD}))]
+        # Unless it is of another change than the one that the folder last knew.
+        made = run([], [KNOWN], {PATH: shown("two", NEW)}, uploading={PATH})
+        assert made.actions == [Write(PATH, PATH, shown("two", NEW), None)]
+
     def test_a_rename_onto_a_deleted_name_replaces_the_tombstone(self) -> None:
         moved = disk("b.md", "one")
         replica = {PATH: shown("one"), "b.md": shown(None, NEW)}

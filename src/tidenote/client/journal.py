@@ -357,6 +357,15 @@ class Journal:
         """Return the rows whose blobs are to be uploaded, in order."""
         return self._rows("WHERE NOT uploaded AND NOT parked ORDER BY seq")
 
+    def only_here(self) -> set[str]:
+        """Return the keys with a blob whose bytes the server lacks, the parked ones too."""
+        with sqlite_errors(self.path):
+            return {key for (key,) in self._db.execute("SELECT DISTINCT key FROM outbox WHERE NOT uploaded")}
+
+    def unconfirmed_dots(self, key: str) -> set[Dot]:
+        """Return the dots of the key's changes in the outbox."""
+        return {row.change.dot for row in self._rows("WHERE key = ?", key)}
+
     def uploaded(self, row: OutboxRow) -> None:
         """Note that the server has the bytes of a row's blob: the change that names it may be sent."""
         with self._commit():

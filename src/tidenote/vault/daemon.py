@@ -685,7 +685,7 @@ class FolderDaemon:
         unconfirmed = self._unconfirmed()
         unsent = {path for path in unconfirmed & scan.paths if self._is_unsent(path)}
         self._awaiting |= {path for path in unsent if (base := self._bases.file(path)) and base.unbased}
-        uploading = {path_of_key(row.change.key) for row in self._journal.uploads()} if unconfirmed else set()
+        uploading = {path_of_key(key) for key in self._journal.only_here()} if unconfirmed else set()
         recent_out, recent_in = self._recent_deletions(scan.paths)
         return World(
             frozenset(scan.paths),
@@ -718,9 +718,7 @@ class FolderDaemon:
     def _is_unsent(self, path: str) -> bool:
         """Say whether the base is a change that only we have."""
         base = self._bases.get(path)
-        return base is not None and base.dot not in {
-            change.dot for change in self._journal.confirmed(key_of_path(path))
-        }
+        return base is not None and base.dot in self._journal.unconfirmed_dots(key_of_path(path))
 
     def _recent_deletions(self, planned: set[str]) -> tuple[int, int]:
         """Return how many deletions went out and came in just before, or are held beside those that are planned now."""

@@ -8,6 +8,7 @@ The table, per path; "now" is the hash on disk, "known" the base's, "shown" the 
     now != known, both changed         no file: write what is shown (an edit wins over a deletion); else push the edit
                                        on its base: the siblings are settled by the log, and shown by a later round
     now = known, shown is newer        write, delete or move the file, if the disk still holds what we saw
+    no file, and its bytes not sent    push the deletion of what can never be sent, whatever is shown
 
 So bytes are overwritten only when they equal the base, and a base is set only for what the journal holds.
 Doing it is daemon.py's matter; every action names what must still be true on disk.
@@ -224,7 +225,8 @@ class World:
         bases: the remembered base of the whole folder.
         replica: path -> what it shows; a path that is in nobody's log is missing.
         unsent: paths whose base is a change of ours that the server has not confirmed.
-        uploading: paths whose bytes the server still lacks: only the file has them, so a rename is a new file.
+        uploading: paths whose bytes the server still lacks: only the file has them, so a rename is a new file, and a
+            deletion takes the place of what can no longer be sent.
         recent_out: how many deletions were sent, or are held, just before this pass.
         recent_in: how many files were deleted here, or are held, just before this pass.
     """
@@ -322,6 +324,8 @@ class _Planner:
         known_hash = base.content_hash if base else None
         if remote is None:
             self._decide_without_remote(path, now, base)
+        elif base and known_hash is not None and now is None and self._holds_last_bytes(path):
+            self.deletions_out.append(PushDelete(path, base.disk_name, _dots(base)))
         elif base and base.dot == remote.dot:
             self._decide_local(path, now, base)
         elif now_hash == remote.content_hash:
@@ -335,6 +339,10 @@ class _Planner:
         else:
             assert now is not None, "no file, and none shown, is equal"
             self._decide_deletion(path, now, base, remote)
+
+    def _holds_last_bytes(self, path: str) -> bool:
+        """Say whether nobody but the file has, or had, the bytes of our last change: without it that is never sent."""
+        return path in self.world.uploading and path in self.world.unsent
 
     def _decide_without_remote(self, path: str, now: DiskEntry | None, base: BaseEntry | None) -> None:
         if now:
