@@ -1,0 +1,73 @@
+/** Every word that the app says to people, in one place. */
+
+/** Return "1 note", "2 notes". */
+function count(n: number, one: string, many: string): string {
+  return `${n.toLocaleString()} ${n === 1 ? one : many}`;
+}
+
+export const messages = {
+  common: {
+    app: "Tidenote",
+    cancel: "Cancel",
+    close: "Close",
+    remove: "Delete",
+    rename: "Rename",
+    undo: "Undo",
+    tryAgain: "Try again",
+    loading: "Loading …",
+    back: "Back",
+    justNow: "just now",
+    never: "never",
+    reload: "Reload",
+  },
+  shell: {
+    skip: "Skip to the content",
+    navigation: "Pages",
+    notes: "Notes",
+    search: "Search",
+    conflicts: "Conflicts",
+    moment: "The past",
+    trash: "Trash",
+    devices: "Devices",
+    vaults: "Vaults",
+    holds: "Held deletions",
+    more: "More",
+    shortcuts: "Keyboard shortcuts",
+    theme: { system: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" },
+    signOut: "Sign out of this browser",
+    vault: (name: string) => `Vault ${name}`,
+    toSettle: (n: number) => count(n, "conflict to settle", "conflicts to settle"),
+    toConfirm: (n: number) => count(n, "deletion is held", "deletions are held"),
+    missing: "There is no such page.",
+    update: "A new version of the app is ready.",
+    failed: "The app could not start.",
+    failedHelp: "Reload the page. If that does not help, see whether the server runs: `tidenote serve` says where.",
+    chunkFailed: "This page could not be loaded. Reload once you are connected.",
+    unpaired: "This browser is not paired with the server yet.",
+    unpairedHelp: "On the server's machine run `tidenote pair`, and open the link that it prints.",
+  },
+  status: {
+    label: "Connection",
+    connected: "Connected",
+    offline: "Offline",
+    stopped: "Stopped",
+    starting: "Starting",
+    catchingUp: (done: number, total: number) => `Catching up: ${done.toLocaleString()} of ${total.toLocaleString()}`,
+    pending: (n: number) => count(n, "change waits", "changes wait"),
+    held: (n: number) => count(n, "change is held", "changes are held"),
+    allConfirmed: "Everything is on the server",
+    confirmedAt: (when: string) => `Last confirmed ${when}`,
+    neverConfirmed: "Nothing was confirmed yet",
+    heldTitle: "Changes that the server does not take",
+    offlineHelp: "What you write is kept in this browser, and sent when the server answers.",
+    details: "Connection details",
+    note: {
+      pending: "In this browser, not on the server yet",
+      onServer: "On the server",
+      has: (devices: string) => `${devices} ${devices.includes(",") || devices.includes(" and ") ? "have" : "has"} it`,
+      lacks: (device: string, since: string) => `${device} not since ${since}`,
+      lacksNever: (device: string) => `${device} not yet`,
+      unknown: "Who has it is not known while offline",
+    },
+  },
+};

@@ -1,0 +1,67 @@
+/** The keyboard: who wants which keys now, and the list that `?` shows. */
+
+export interface Shortcut {
+  /** As people read it: "Alt+N", "Mod+K" (Ctrl, or Cmd on a Mac), "?" or "G C", one key after the other. */
+  readonly keys: string;
+  readonly label: string;
+  readonly run: () => void;
+  /** Whether it also works while text is being typed; by default if it has a Mod or Alt. */
+  readonly whileTyping?: boolean;
+}
+
+const SEQUENCE_MS = 1_200;
+
+export const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
+
+const known: { list: Shortcut[] } = $state({ list: [] });
+let before = { key: "", at: 0 };
+
+/** Return what is available now, the latest first. */
+export function shortcuts(): readonly Shortcut[] {
+  return known.list;
+}
+
+/** Offer shortcuts until the returned function is called. */
+export function addShortcuts(list: readonly Shortcut[]): () => void {
+  known.list = [...list, ...known.list];
+  return () => {
+    known.list = known.list.filter((one) => !list.includes(one));
+  };
+}
+
+/** Return the keys as they are written on this machine's keyboard. */
+export function keycaps(keys: string): string[] {
+  return keys.split(/[+ ]/).map((key) => (key === "Mod" ? (isMac ? "⌘" : "Ctrl") : key));
+}
+
+/** Run the shortcut that a key press means, if there is one. */
+export function onKeydown(event: KeyboardEvent): void {
+  if (event.defaultPrevented || event.isComposing || document.querySelector("dialog[open]")) return;
+  const pressed = describe(event);
+  const sequence = event.timeStamp - before.at < SEQUENCE_MS ? `${before.key} ${pressed}` : pressed;
+  before = { key: pressed, at: event.timeStamp };
+  const typing = isTyping(event);
+  const match = known.list.find(
+    (one) =>
+      (one.keys === pressed || one.keys === sequence) && (!typing || (one.whileTyping ?? /Mod|Alt/.test(one.keys))),
+  );
+  if (!match) return;
+  event.preventDefault();
+  match.run();
+}
+
+function describe(event: KeyboardEvent): string {
+  const letter = event.key.length === 1 ? event.key.toUpperCase() : event.key;
+  // With Alt some keyboards type another character; the key that was pressed is what counts.
+  const key = event.altKey && /^Key[A-Z]$/.test(event.code) ? event.code.slice(3) : letter;
+  const shifted = event.shiftKey && key.length > 1 ? "Shift+" : "";
+  return `${(isMac ? event.metaKey : event.ctrlKey) ? "Mod+" : ""}${event.altKey ? "Alt+" : ""}${shifted}${key}`;
+}
+
+function isTyping(event: KeyboardEvent): boolean {
+  // The editor lives in a shadow root; its path begins inside.
+  const target = event.composedPath()[0];
+  return (
+    target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName))
+  );
+}
