@@ -1,0 +1,119 @@
+/** A note's versions as a time line: what each one was, and runs of saves by one device as one entry. Pure. */
+
+import { sameDot, type Dot, type Version } from "../api";
+
+/**
+ * What a version did.
+ *
+ * `settled` is any version by the server over one other: a restore, an undo, or a conflict that a person settled.
+ */
+export type Event = "created" | "edited" | "deleted" | "renamed" | "merged" | "settled" | "revived";
+
+export interface Moment {
+  version: Version;
+  event: Event;
+  /** Whose versions it was made of, for a merge. */
+  from: string[];
+  /** The name that the note had before, for a rename. */
+  earlierName: string | null;
+}
+
+/** Versions, the latest first; more than one are saves of one device with little time in between. */
+export interface Entry {
+  moments: [Moment, ...Moment[]];
+}
+
+export interface Day {
+  /** Midnight of it where the reader is, ms since 1970. */
+  start: number;
+  entries: Entry[];
+}
+
+/** Saves with at most this much time in between are one entry. */
+export const RUN_GAP_MS = 10 * 60_000;
+
+/** Say whether a version is the server's own: a merge, or what a person asked it for. */
+export function isServer(device_id: string): boolean {
+  return device_id.startsWith("server.") || device_id === "server";
+}
+
+/** Return the device of an incarnation: `phone~2` is the phone. */
+export function deviceOf(device_id: string): string {
+  return device_id.replace(/~\d+$/, "");
+}
+
+/**
+ * Return what each version was.
+ *
+ * @param versions the latest first, all that are known; those of earlier names have those as their key.
+ * @param complete whether nothing is older than the last of them.
+ */
+export function momentsOf(versions: readonly Version[], complete: boolean): Moment[] {
+  const known = new Map(versions.map((version) => [nameOf(version), version]));
+  return versions.map((version, index) => {
+    const older = versions[index + 1];
+    const from = sourcesOf(version, known);
+    const earlierName = older && older.key !== version.key && !version.deleted ? older.key : null;
+    const oldest = complete && index === versions.length - 1;
+    return { version, event: eventOf(version, older, from, earlierName, oldest), from, earlierName };
+  });
+}
+
+/** Return moments in runs, runs by days of the reader's; all the latest first. */
+export function daysOf(moments: readonly Moment[]): Day[] {
+  const days: Day[] = [];
+  for (const moment of moments) {
+    const start = new Date(moment.version.received_at).setHours(0, 0, 0, 0);
+    let day = days.at(-1);
+    if (day?.start !== start) {
+      day = { start, entries: [] };
+      days.push(day);
+    }
+    const run = day.entries.at(-1);
+    if (run && continues(run, moment)) run.moments.push(moment);
+    else day.entries.push({ moments: [moment] });
+  }
+  return days;
+}
+
+function continues({ moments }: Entry, { version, event }: Moment): boolean {
+  const later = moments[moments.length - 1] as Moment;
+  return (
+    later.event === "edited" &&
+    event === "edited" &&
+    !later.version.current === !version.current &&
+    deviceOf(later.version.device_id) === deviceOf(version.device_id) &&
+    later.version.received_at - version.received_at <= RUN_GAP_MS
+  );
+}
+
+function eventOf(
+  version: Version,
+  older: Version | undefined,
+  from: readonly string[],
+  earlierName: string | null,
+  oldest: boolean,
+): Event {
+  if (version.deleted) return version.moved_to ? "renamed" : "deleted";
+  if (isServer(version.device_id)) return from.length > 1 ? "merged" : "settled";
+  if (earlierName) return "renamed";
+  if (older?.deleted) return "revived";
+  return oldest || (version.parents?.length === 0 && !older) ? "created" : "edited";
+}
+
+/** Return the devices whose versions a version was made of, each once, in the order of the dots. */
+function sourcesOf(version: Version, known: ReadonlyMap<string, Version>): string[] {
+  const taken = (version.merged_from ?? []).map((dot) => dot.device_id);
+  const parents = (version.parents ?? []).filter((dot) => !known.get(nameOf({ ...dot, key: version.key }))?.deleted);
+  return [...new Set([...parents.map((dot) => dot.device_id), ...taken])];
+}
+
+function nameOf(version: Dot & { key: string }): string {
+  return `${version.timestamp} ${version.device_id} ${version.key}`;
+}
+
+/** Return the version that a reader most likely wants to compare with: the next older one that has a text. */
+export function defaultOther(versions: readonly Version[], chosen: Version): Version | null {
+  const at = versions.findIndex((version) => version.key === chosen.key && sameDot(version, chosen));
+  return versions.slice(at + 1).find((version) => !version.deleted && !version.gone) ?? null;
+}
