@@ -33,6 +33,7 @@ def inner(merged: Merged) -> str:
     [
         ("---\na: 1\n---\ntext", 3),
         ("--- \na: 1\n---\t\n", 3),
+        ("---\r\na: 1\n---\r\n", 3),
         ("---\n---\n", 2),
         ("---\na: 1", 0),
         ("text\n---\n---", 0),
@@ -58,16 +59,50 @@ def test_one_sided_changes_are_taken() -> None:
 @pytest.mark.parametrize(
     "texts",
     [
-        ("a: 1", "a: 2", "a: ["),
         ("a: 1", "", "a: 2"),
         ("a: 1", "a: 2", ""),
-        ("a: 1", "a: 2", "a"),
         ("- a", "- b", "- c"),
-        ("n: 'a\n  b'", "n: 'a\n  b c", "n: 'a\n  b d'"),
+        ("a: 1", "a: 1\na: 2", "a: 3"),
     ],
 )
-def test_what_is_no_mapping_or_lost_its_rules_is_text(texts: tuple[str, str, str]) -> None:
+def test_what_has_no_key_or_one_twice_or_lost_its_rules_is_text(texts: tuple[str, str, str]) -> None:
     assert merge_front(*map(front, texts)) is None
+
+
+@pytest.mark.parametrize(
+    ("base", "first", "second", "expected"),
+    [
+        ("t: a: b\nk: 1", "t: a: c\nk: 1", "t: a: b\nk: 2", "t: a: c\nk: 2"),
+        ("t: a: b", "t: a: c", "t: a: d", "t: a: d\n# t: a: c"),
+        ("a: 1", "a: 2", "a: [", "a: [\n# a: 2"),
+        ("a: 1", "a: 2", "a", "a\n# a: 2"),
+        ("- x\na: 1", "- x\n- y\na: 2", "- z\n- x\na: 1", "- z\n- x\n- y\na: 2"),
+        ("n: 'a\n  b'", "n: 'a\n  b c", "n: 'a\n  b d'", "n: 'a\n  b d c"),
+        ("x: [\nn:\n  b", "x: [\nn:\n  b", "x: [\nn:\n  c", "x: [\nn:\n  c"),
+        ("k: " + "x " * 9000, "k: y", "k: " + "x " * 9000 + "\nl: z", "k: y\nl: z"),
+    ],
+)
+def test_what_does_not_parse_is_merged_by_its_lines_with_keys(
+    base: str, first: str, second: str, expected: str
+) -> None:
+    assert inner(merge(base, first, second)) == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ("a: one", "a: two", "a: two\n# a: one"),
+        ("a: one\nb: x", "a: two\nc: y", "a: two\nb: x\nc: y\n# a: one"),
+        ("modified: 2026-01-03", "modified: 2026-01-02", "modified: 2026-01-03\n# modified: 2026-01-02"),
+        ("t: [a, a]", "t: [b]", "t: [b]\n# t: [a, a]"),
+    ],
+)
+def test_values_that_both_sides_added_with_the_front_matter_are_not_left_to_the_history(
+    first: str, second: str, expected: str
+) -> None:
+    merged = merge("", first, second)
+    assert inner(merged) == expected
+    assert valid(expected)
 
 
 TITLE = "# mine\ntitle:   A title\n\n# tags\ntags: [a]   # of old\ndone: false\n"

@@ -74,9 +74,19 @@ def test_spots_and_parts_count_the_lines_of_front_matter() -> None:
     assert merged.text.split("\n")[spot.start : spot.end] == ["at six", "at seven"]
 
 
-def test_front_matter_that_does_not_parse_is_text() -> None:
+def test_front_matter_that_does_not_parse_is_merged_apart_from_the_text() -> None:
     merged = merge_text("---\na: [\n---\nx\n", "---\na: [1\n---\nx\n", "---\na: [\n---\nx\ny\n")
     assert merged.text == "---\na: [1\n---\nx\ny\n"
+
+
+def test_the_rule_after_front_matter_without_keys_stays_above_the_text() -> None:
+    merged = merge_text("---\nold\n---\n# A\n---\nend", "---\nold one\n---\n# A\nend", "---\n---\n# A\n---\nend\nz")
+    assert merged.text == "---\nold one\n---\n# A\nend\nz"
+
+
+def test_what_only_becomes_front_matter_with_a_key_twice_by_merging_stays_text() -> None:
+    merged = merge_text("text\n", "---\na: 1\na: 2\ntext\n", "text\n---\n")
+    assert merged.text == "\n---\na: 1\na: 2\ntext\n---\n"
 
 
 def test_front_matter_added_on_one_side_stays_above_a_line_added_on_the_other() -> None:
@@ -92,6 +102,7 @@ def test_front_matter_added_on_one_side_stays_above_a_line_added_on_the_other() 
         ("a\r\nb\r\nc\r\nd\r\n", "A\r\nb\r\nc\nd\r\n", "a\r\nb\r\nc\r\nD\r\n", "A\r\nb\r\nc\r\nD\r\n"),
         ("a\nb\r\nc\nd\n", "A\nb\r\nc\nd\n", "a\nb\r\nc\nD\n", "A\nb\r\nc\nD\n"),
         ("a", "a\r\nb\r\n", "a c", "a c\r\nb\r\n"),
+        ("a\nb\r\nc\nd\ne\n", "a\r\nb\r\nc\r\nd\r\nE\r\n", "A\nb\r\nc\nd\ne\n", "A\r\nb\r\nc\r\nd\r\nE\r\n"),
         ("a\r\nb\r\n", "a b", "a\r\nb\r\nc\r\n", "a b\r\nc"),
         ("\ufeffa\nb\nc", "\ufeffA\nb\nc", "\ufeffa\nb\nC", "\ufeffA\nb\nC"),
         ("\ufeffa\nb\nc", "A\nb\nc", "\ufeffa\nb\nC", "A\nb\nC"),

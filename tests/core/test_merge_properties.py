@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -94,15 +95,31 @@ def front_of(text: str) -> str:
     return "\n".join(lines[: front_size(lines)])
 
 
+def keys_of(front: str) -> list[str]:
+    return re.findall(r"^([\w-]+):", front, re.MULTILINE)
+
+
+def repeats_a_key(text: str) -> bool:
+    keys = keys_of(front_of(text))
+    return len(set(keys)) < len(keys)
+
+
+def counted(text: str, *, without_front: bool) -> Counter[str]:
+    """Count the words of a text, or of what follows its front matter."""
+    return Counter(words(text.removeprefix("\ufeff").replace("\r\n", "\n")[len(front_of(text)) * without_front :]))
+
+
 def check(base: str, first: str, second: str) -> Merged:
     """Merge, and check all that holds for every merge."""
     merged = merge_text(base, first, second)
     assert merged == merge_text(base, first, second)
     texts = (base, first, second)
     assert set(words(merged.text)) <= {word for text in texts for word in words(text)}
-    old, result, mine, yours = map(Counter, map(words, (base, merged.text, first, second)))
-    if not any(map(front_of, texts)):
-        assert not ((mine - old) | (yours - old)) - result
+    apart = all(map(front_of, (*texts, merged.text)))
+    old, result, mine, yours = (counted(text, without_front=apart) for text in (base, merged.text, first, second))
+    assert not ((mine - old) | (yours - old)) - result
+    assert front_of(merged.text) or not all(map(front_of, texts))
+    assert not repeats_a_key(merged.text) or any(map(repeats_a_key, texts))
     end = 0
     for part in merged.parts:
         assert part.start == end < part.end
@@ -127,8 +144,36 @@ def test_any_texts(texts: tuple[str, str, str]) -> None:
     check(*texts)
 
 
+fronts = st.lists(
+    st.sampled_from(
+        [
+            *["a: 1", "a: 2", "a: b: c", "b: [x]", "b: [y, z]", "b:\n- x", "c: [", "- d", "# e", "", "word", "..."],
+            *["d: |\n  one two\n  three", "modified: 2026-01-02", "modified: 2026-03-01", "f: 'x", "g: &i j", "h: *i"],
+        ]
+    ),
+    max_size=5,
+).map("\n".join)
+rules = st.sampled_from(["---", "---", "---", "---", "--- ", "---\r", "", "--"])
+
+
+@st.composite
+def fronted(draw: st.DrawFn) -> tuple[str, str, str]:
+    """Draw a base and two edits of it that each have front matter, broken here and there."""
+    texts = []
+    for text in draw(triples()):
+        opening, closing, front = draw(rules), draw(rules), draw(fronts)
+        texts.append(draw(st.sampled_from([f"{opening}\n{front}\n{closing}\n{text}"] * 4 + [text])))
+    return texts[0], texts[1], texts[2]
+
+
 @law()
-@given(triples())
+@given(fronted())
+def test_texts_with_front_matter(texts: tuple[str, str, str]) -> None:
+    check(*texts)
+
+
+@law()
+@given(triples() | fronted())
 def test_identities(texts: tuple[str, str, str]) -> None:
     base, side, _ = texts
     assert merge_text(base, side, side).text == side

@@ -5,7 +5,17 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidenote.core.yaml_source import LIST, MAX_CHARACTERS, MAX_DEPTH, NOTHING, Block, Entry, read_block
+from tidenote.core.yaml_source import (
+    LIST,
+    LOOSE,
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    NOTHING,
+    Block,
+    Entry,
+    read_block,
+    read_loosely,
+)
 
 TEXT = "tag:yaml.org,2002:str"
 
@@ -197,3 +207,29 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         if one.block:
             inner = [line for each in one.block.entries for line in each.source]
             assert [one.lines[0], *inner, *one.block.tail] == one.lines
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("a: b: c\n  d\n\ne-1:", {"a": ["a: b: c", "  d", ""], "e-1": ["e-1:"]}),
+        ("# x\na: [", {"": ["# x"], "a": ["a: ["]}),
+        ("no key\n'b': 1", {"": ["no key", "'b': 1"]}),
+        ("", {"": [""]}),
+    ],
+)
+def test_loose_entries_begin_with_a_word_and_a_colon(text: str, keys: dict[str, list[str]]) -> None:
+    found = read_loosely(text.split("\n"))
+    assert found is not None
+    assert {key[1]: entry.source for key, entry in found.by_key().items()} == keys
+    assert all(key[0] == LOOSE for key in found.by_key())
+    assert found.keyed == (set(keys) != {""})
+
+
+def test_no_lines_are_no_loose_entries() -> None:
+    assert read_loosely([]) == Block(())
+    assert not Block(()).keyed
+
+
+def test_a_key_that_stands_twice_cannot_be_read_loosely() -> None:
+    assert read_loosely(["a: 1", "b: [", "a: 2"]) is None

@@ -1,13 +1,14 @@
 """Three-way merge of YAML front matter by key (docs/merge.md, rule 9).
 
 The result is made of slices of the three sources, so what nobody touched stays as it was typed; yaml_source.py reads
-them. What is not a mapping of plain keys is merge.py's matter: text.
+them. What has a key twice, or none at all, is merge.py's matter: text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeVar
@@ -15,10 +16,22 @@ from typing import Final, TypeVar
 from tidenote.core.diff import Steps
 from tidenote.core.hunks import merge_hunk
 from tidenote.core.merged import Doubt, Origin, Piece, Reason
-from tidenote.core.words import missing_words
-from tidenote.core.yaml_source import LIST, NOTHING, Block, Entry, Item, Items, Meaning, mapping, read_block
+from tidenote.core.words import missing_words, words
+from tidenote.core.yaml_source import (
+    LIST,
+    LOOSE,
+    NOTHING,
+    Block,
+    Entry,
+    Item,
+    Items,
+    Meaning,
+    mapping,
+    read_block,
+    read_loosely,
+)
 
-_RULE: Final = re.compile(r"---[ \t]*")
+_RULE: Final = re.compile(r"---[ \t]*\r?")
 
 _WHEN_CHANGED: Final = re.compile(
     r"(?:.+[._ -])?(?:date|last)?[._ -]?(?:mod|modified|updated?|edited|changed|mtime)(?:[._ -]?(?:at|on|date|time))?"
@@ -50,29 +63,56 @@ def merge_front(base: list[str], first: list[str], second: list[str]) -> list[Pi
     """Merge three front matters, given as lines with their rules; an empty one is absent.
 
     Returns:
-        Pieces of the result, which is a mapping again; None if they have to be merged as text: one of them is no
-        mapping, or a side lacks what the base has (its rules may be broken, and its keys part of its text now).
+        Pieces of the result, each key once; None if they have to be merged as text: one has a key twice, none has
+        any, or a side lacks what the base has (its rules may be broken, and its keys part of its text now).
     """
-    if base == first == second:
-        return [Piece(base, "base")]
     if base and not (first and second):
         return None
-    blocks = [read_block(lines[1:-1]) for lines in (base, first, second)]
-    old, mine, yours = blocks
-    if old is None or mine is None or yours is None:
-        return None
     if first == second:
-        return [Piece(first, "both")]
+        return [Piece(first, "base" if first == base else "both")]
     if second == base:
         return [Piece(first, "first")]
     if first == base:
         return [Piece(second, "second")]
-    merged = _merge_blocks(old, mine, yours)
-    lines = [line for piece in merged.pieces for line in piece.lines]
-    check = read_block(lines)
+    sources = [lines[1:-1] for lines in (base, first, second)]
+    for read in (read_block, read_loosely):
+        blocks = [block for block in map(read, sources) if block]
+        if len(blocks) == len(sources) and (read is read_block or any(block.keyed for block in blocks)):
+            return _merge_read(read, blocks, base, first, second)
+    return None
+
+
+def _merge_read(
+    read: Callable[[Sequence[str]], Block | None],
+    blocks: list[Block],
+    base: list[str],
+    first: list[str],
+    second: list[str],
+) -> list[Piece]:
+    """Merge front matters that were read; if the result would not be read as meant, second's stays."""
+    merged = _merge_blocks(*blocks)
+    check = read([line for piece in merged.pieces for line in piece.lines])
     if check is None or check.meaning != merged.meaning:
-        return [Piece(second, "second", Doubt("front_matter", base, first, second))]
-    return [Piece(second[:1], "base"), *merged.pieces, Piece(second[-1:], "base")]
+        pieces = [Piece(second[1:-1], "second", Doubt("front_matter", base, first, second))]
+    else:
+        pieces = merged.pieces
+    if read is read_loosely or not base:
+        pieces = [*pieces, _left_out(pieces, base, first, second)]
+    return [Piece(second[:1], "base"), *pieces, Piece(second[-1:], "base")]
+
+
+def _left_out(pieces: list[Piece], base: list[str], first: list[str], second: list[str]) -> Piece:
+    """Return comments that say what the sides added and the pieces lack.
+
+    Where nothing was front matter before, or what is does not parse, no word may depend on the history alone.
+    """
+    missing = missing_words(base, (first, second), (line for piece in pieces for line in piece.lines))
+    comments = []
+    for line in (*first, *second):
+        if found := missing & Counter(words(line)):
+            comments.append(f"# {line}")
+            missing -= found
+    return Piece(comments, "combined")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +196,8 @@ def _merge_values(base: Entry | None, first: Entry, second: Entry) -> _Outcome:
     elif later := _later(first, second):
         return later
     else:
-        merged = (
-            _merge_inner(base, first, second) or _merge_items(base, first, second) or _merge_long(base, first, second)
-        )
+        ways = (_merge_loose,) if first.key[0] == LOOSE else (_merge_inner, _merge_items, _merge_long)
+        merged = next(filter(None, (way(base, first, second) for way in ways)), None)
         if merged is None:
             return _Outcome(
                 [Piece(second.lines, "second", _doubt("front_matter", base, first, second))], second.meaning
@@ -219,6 +258,15 @@ def _merge_items(base: Entry | None, first: Entry, second: Entry) -> _Outcome | 
     if None in sources:
         return None
     return _Outcome([Piece(lines, "combined")], (LIST, *kept) if kept or template.style == "[" else NOTHING)
+
+
+def _merge_loose(base: Entry | None, first: Entry, second: Entry) -> _Outcome | None:
+    """Merge entries that were read loosely as text; None if that makes something else than one of their key."""
+    pieces = merge_hunk(base.lines if base else [], first.lines, second.lines, Steps(_LONG_STEPS))
+    block = read_loosely([line for piece in pieces for line in piece.lines])
+    if block is None or [entry.key for entry in block.entries] != [first.key]:
+        return None
+    return _Outcome(pieces, block.entries[0].meaning)
 
 
 def _merge_long(base: Entry | None, first: Entry, second: Entry) -> _Outcome | None:

@@ -15,6 +15,7 @@ from tidenote.core.frontmatter import front_size, merge_front
 from tidenote.core.hunks import Around, merge_hunk
 from tidenote.core.markdown import LOOK_AROUND
 from tidenote.core.merged import Merged, Origin, Part, Piece, assemble
+from tidenote.core.yaml_source import read_loosely
 
 LINE_STEPS: Final = 1_000_000
 """What the line differences of one merge may cost."""
@@ -44,7 +45,7 @@ def merge_text(base: str, first: str, second: str) -> Merged:
     texts = (base, first, second)
     bom = choose(*(text.startswith(_BOM) for text in texts))
     merged = _merge_plain(*map(_plain, texts))
-    text = merged.text.replace("\n", "\r\n") if _ends_in_crlf(*texts) else merged.text
+    text = _with_crlf(merged.text) if _ends_in_crlf(*texts) else merged.text
     return Merged(_BOM + text if bom else text, merged.spots, merged.parts)
 
 
@@ -69,6 +70,11 @@ def _uses_crlf(text: str) -> bool:
     return 2 * text.count("\r\n") > text.count("\n")
 
 
+def _with_crlf(text: str) -> str:
+    """End all lines in CR LF; some may already, if the text they are from ended few that way."""
+    return text.replace("\r\n", "\n").replace("\n", "\r\n")
+
+
 def _plain(text: str) -> str:
     """Take off the byte-order mark and, where they are the rule, the carriage returns."""
     text = text.removeprefix(_BOM)
@@ -78,11 +84,31 @@ def _plain(text: str) -> str:
 def _merge_plain(base: str, first: str, second: str) -> Merged:
     texts = [text.split("\n") for text in (base, first, second)]
     sizes = [front_size(lines) for lines in texts]
-    if any(sizes):
-        fronts = merge_front(*(lines[:size] for lines, size in zip(texts, sizes, strict=True)))
-        if fronts is not None:
-            return assemble([*fronts, *merge_lines(*(lines[size:] for lines, size in zip(texts, sizes, strict=True)))])
-    return assemble(merge_lines(*texts))
+    if not any(sizes):
+        return assemble(_merge_whole(texts))
+    heads = [lines[:size] for lines, size in zip(texts, sizes, strict=True)]
+    front = merge_front(*heads)
+    if front is None and all(sizes):  # a rule must not wander off into the text
+        rules = heads[2]
+        front = [Piece(rules[:1], "base"), *merge_lines(*(head[1:-1] for head in heads)), Piece(rules[-1:], "base")]
+    if front is None:
+        return assemble(_merge_whole(texts))
+    return assemble([*front, *merge_lines(*(lines[size:] for lines, size in zip(texts, sizes, strict=True)))])
+
+
+def _merge_whole(texts: list[list[str]]) -> list[Piece]:
+    """Merge texts from their first line on; what would become front matter with a key twice is kept from it."""
+    pieces = merge_lines(*texts)
+    lines = [line for piece in pieces for line in piece.lines]
+    if _repeats_a_key(lines) and not any(map(_repeats_a_key, texts)):
+        pieces.insert(0, Piece([""], "combined"))
+    return pieces
+
+
+def _repeats_a_key(lines: list[str]) -> bool:
+    """Say whether a text's front matter has a key twice."""
+    size = front_size(lines) if lines else 0
+    return size > 0 and read_loosely(lines[1 : size - 1]) is None
 
 
 def merge_lines(base: list[str], first: list[str], second: list[str]) -> list[Piece]:

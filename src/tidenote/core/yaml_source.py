@@ -28,7 +28,11 @@ NOTHING: Final[Meaning] = ("tag:yaml.org,2002:null", "")
 MAP: Final = "tag:yaml.org,2002:map"
 LIST: Final = "tag:yaml.org,2002:seq"
 
+LOOSE: Final = "loose"
+"""What stands before the name in the key of an entry that `read_loosely` made."""
+
 _ITEM: Final = re.compile(r" *- +")
+_KEY_LINE: Final = re.compile(r"([\w-]+):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,11 @@ class Block:
         """What the mapping says."""
         return mapping((entry.key, entry.meaning) for entry in self.entries)
 
+    @property
+    def keyed(self) -> bool:
+        """Whether it has an entry with a key."""
+        return any(entry.key != (LOOSE, "") for entry in self.entries)
+
     def by_key(self) -> dict[Meaning, Entry]:
         """Return the entries under their keys."""
         return {entry.key: entry for entry in self.entries}
@@ -119,6 +128,27 @@ def read_block(lines: Sequence[str]) -> Block | None:
     if node is None:
         return Block((), tail=tuple(lines)) if all(map(_is_trivia, source.lines)) else None
     return _block(source, node, 0, len(lines))
+
+
+def read_loosely(lines: Sequence[str]) -> Block | None:
+    """Read lines that need not be YAML: each that starts with a word and a colon begins an entry, down to the next.
+
+    What stands before the first has an empty key. None if a key stands twice.
+    """
+    starts = [(at, found[1]) for at, line in enumerate(lines) if (found := _KEY_LINE.match(line))]
+    if not starts or starts[0][0] > 0:
+        starts.insert(0, (0, ""))
+    if len({key for _, key in starts}) < len(starts):
+        return None
+    stops = [at for at, _ in starts[1:]] + [len(lines)]
+    entries = [
+        _loose_entry(key, list(lines[start:stop])) for (start, key), stop in zip(starts, stops, strict=True) if stop
+    ]
+    return Block(tuple(entries))
+
+
+def _loose_entry(key: str, lines: list[str]) -> Entry:
+    return Entry((LOOSE, key), [], lines, (LOOSE, *lines), None, None)
 
 
 class _Loader(yaml.SafeLoader):
