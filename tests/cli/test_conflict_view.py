@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from rich.console import Console
 
-from tidenote.cli.conflict_view import aligned, author, lines_of, moment, plain, side_by_side, spots
+from tidenote.cli.conflict_view import aligned, side_by_side, spots
 from tidenote.wire.messages import ConflictDetails, WireBlob, WireChange, WireDot, WireSpot
 
 
@@ -71,22 +70,3 @@ def test_a_spot_says_where_and_what_was_there() -> None:
     assert told[1:4] == ["  base | at five", "     1 | at six", "     2 | at seven"]
     assert told[4].startswith("line 5 of the merge: ")
     assert told[6] == "     1 | (nothing)"
-
-
-def test_a_note_cannot_command_the_terminal() -> None:
-    assert plain("a\x1b[31mb\x07[bold]c[/]\td\u202e").plain == "a\ufffd[31mb\ufffd[bold]c[/]  d\ufffd"
-
-
-@pytest.mark.parametrize(("device", "name"), [("laptop", "laptop"), ("server.1-9f2c", "a merge")])
-def test_authors_are_called_as_people_call_them(device: str, name: str) -> None:
-    assert author(device) == name
-
-
-def test_unknown_times_are_not_told() -> None:
-    assert moment(0) == moment(None) == ""
-    assert moment(1_800_000_000_000)[:4] == "2027"
-
-
-@pytest.mark.parametrize(("text", "lines"), [("a\r\nb\r\n", ["a", "b"]), ("a\n\n", ["a", ""]), ("a", ["a"])])
-def test_lines_end_as_people_see_them(text: str, lines: list[str]) -> None:
-    assert lines_of(text) == lines

@@ -320,6 +320,22 @@ async def test_a_rename_is_restored_as_a_rename(devices: Devices) -> None:
     assert (await devices.history(A))[0]["moved_to"] == B
 
 
+async def test_what_was_written_since_somebody_looked_is_left_as_it_is(devices: Devices) -> None:
+    await devices.write("x", A, "old a")
+    await devices.write("x", B, "old b")
+    then = await devices.clock()
+    await devices.write("x", A, "new a")
+    await devices.rename("x", B, C, "old b")
+    seen = (await devices.ask("restore-all", receipt=then, dry_run=True))["receipt"]
+    await devices.write("y", C, "old b, edited")
+    answer = await devices.ask("restore-all", receipt=then, seen=seen)
+    assert (notes(answer), left(answer)) == ({A: "+1 -1"}, {B: "stale", C: "stale"})
+    assert await devices.values(A, B, C) == ["old a", None, "old b, edited"]
+    await devices.write("x", A, "spoiled")
+    answer = await devices.ask("undo", device="x", since=0, seen=seen)
+    assert (notes(answer), left(answer)) == ({}, {A: "built_on", C: "built_on"})
+
+
 async def test_hundreds_of_notes_are_restored(devices: Devices) -> None:
     keys = [f"note:n{number}.md" for number in range(350)]
     made = [{"key": key, "value": key, "timestamp": n + 1, "device_id": "x"} for n, key in enumerate(keys)]

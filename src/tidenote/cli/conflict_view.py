@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from difflib import SequenceMatcher
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tidenote.core.version import SERVER_PREFIX
+from tidenote.cli.texts import author, lines_of, moment, plain, terminal
 from tidenote.wire.messages import ConflictDetails, ConflictEntry, WireChange, WireSpot
 
 CONTEXT_LINES: Final = 3
@@ -35,12 +32,12 @@ def listing(entries: Iterable[ConflictEntry]) -> None:
     for entry in entries:
         authors = ", ".join(map(author, entry.authors))
         table.add_row(plain(entry.key.partition(":")[2]), _KIND[entry.kind], plain(authors), moment(entry.since))
-    _console().print(table)
+    terminal().print(table)
 
 
 def details(note: str, conflict: ConflictDetails) -> None:
     """Print a conflict: its versions side by side, then where to look."""
-    screen = _console()
+    screen = terminal()
     screen.print(plain(f"{note}: {_KIND[conflict.kind]}, since {moment(conflict.since)}"))
     whom = "their common base does not have" if conflict.base else "the other version does not have"
     screen.print(plain(f"+ marks what {whom}"))
@@ -92,31 +89,6 @@ def spots(conflict: ConflictDetails) -> Iterator[Text]:
                 yield plain(f"  {name:>4} | {line}")
 
 
-def author(device_id: str) -> str:
-    """Return who wrote a version, as people say it."""
-    return "a merge" if device_id.startswith(SERVER_PREFIX) else device_id
-
-
-def moment(time_ms: int | None) -> str:
-    """Return a time as people here write it; nothing if it is not known."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if time_ms else ""
-
-
-def lines_of(text: str) -> list[str]:
-    """Return the lines of a text, without an empty last one."""
-    lines = text.replace("\r\n", "\n").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
-
-
-def plain(text: str) -> Text:
-    """Return a text that the terminal shows and never obeys: a note may hold escape sequences."""
-    return Text("".join(character if _is_harmless(character) else "\ufffd" for character in text.expandtabs(4)))
-
-
-def _is_harmless(character: str) -> bool:
-    return character in "\n\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
-
-
 def _beside(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
     for number in range(max(len(first), len(second))):
         yield (
@@ -143,7 +115,3 @@ def _content(source: WireChange) -> str:
 
 def _range(spot: WireSpot) -> str:
     return f"{spot.start + 1}" if spot.end - spot.start == 1 else f"{spot.start + 1}-{spot.end}"
-
-
-def _console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False)

@@ -5,40 +5,30 @@ How it looks is conflict_view.py's matter.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tidenote.cli import console
-from tidenote.errors import RefusedChange, TidenoteError
+from tidenote.cli.linked import Dir, Folder, Note, ask_server, key_of, linked
+from tidenote.errors import TidenoteError
 
 if TYPE_CHECKING:
     from tidenote.client.rest import Rest
     from tidenote.wire.messages import ConflictDetails, Fetched, WireChoice, WireDot
-
-NEEDS_YOU: Final = 4
-"""The exit status if something is still to be decided; the same as `tidenote status` has."""
 
 app = typer.Typer(
     help="Decide what concurrent edits left open. All versions are kept until you do.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The synced folder; by default the current one.")]
-Dir = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The synced folder; by default the current one.")]
-Note = Annotated[str, typer.Argument(metavar="NOTE", help="The note's path in the folder.")]
-
-T = TypeVar("T")
 
 
 @app.command("list", epilog=console.example("tidenote conflicts list ~/Notes"))
@@ -55,8 +45,8 @@ def list_(folder: Folder = Path()) -> None:
             found += page.conflicts
         return found
 
-    folder = _linked(folder)
-    found = _ask(folder, ask)
+    folder = linked(folder)
+    found = ask_server(folder, ask)
     if not found:
         console.say("no conflicts: every note has one version, and no merge waits for a look")
         return
@@ -69,8 +59,8 @@ def show(note: Note, folder: Dir = Path()) -> None:
     """Show the versions of a note side by side, and where to look."""
     from tidenote.cli.conflict_view import details
 
-    folder = _linked(folder)
-    details(note, _look(folder, _key(folder, note)))
+    folder = linked(folder)
+    details(note, _look(folder, key_of(folder, note)))
 
 
 @app.command(
@@ -104,8 +94,8 @@ def resolve(
         console.fail("say how: one of --keep WHO, --both, --text FILE, --confirm and --edit", console.USAGE)
     if name is not None and not both:
         console.fail("--as goes with --both", console.USAGE)
-    folder = _linked(folder)
-    key = _key(folder, note)
+    folder = linked(folder)
+    key = key_of(folder, note)
     seen = _look(folder, key)
     if edit:
         _edit(folder, note, seen)
@@ -113,7 +103,7 @@ def resolve(
     if keep is not None:
         choice = WireChoice(keep=_find(note, seen, keep))
     elif both:
-        choice = WireChoice(keep_both=WireKeepBoth(_key(folder, name) if name is not None else None))
+        choice = WireChoice(keep_both=WireKeepBoth(key_of(folder, name) if name is not None else None))
     elif text is not None:
         choice = WireChoice(text=_read(text))
     else:
@@ -126,59 +116,21 @@ def reopen(note: Note, folder: Dir = Path()) -> None:
     """Look again at what was merged into a note, or settled, last."""
     from tidenote.wire.messages import ReopenRequest, WireDot
 
-    folder = _linked(folder)
-    key = _key(folder, note)
+    folder = linked(folder)
+    key = key_of(folder, note)
 
     async def ask(rest: Rest) -> Fetched:
         now = await rest.fetch([key])
         dots = [WireDot(change.timestamp, change.device_id) for change in now.changes]
         return await rest.reopen(ReopenRequest(key, dots))
 
-    _ask(folder, ask)
+    ask_server(folder, ask)
     console.say(f"{note} is in the list again; `tidenote conflicts show {shlex.quote(note)}` shows what was merged")
-
-
-# -- asking the server
-
-
-def _linked(folder: Path) -> Path:
-    from tidenote.vault.folder import read_link
-
-    folder = console.existing_folder(folder)
-    if read_link(folder) is None:
-        console.fail(f"{folder} is not synced; begin with `tidenote sync {folder} --endpoint URL`", console.USAGE)
-    return folder
-
-
-def _ask(folder: Path, question: Callable[[Rest], Awaitable[T]]) -> T:
-    """Ask the server that a folder syncs to; its daemon may run meanwhile."""
-    from tidenote.client.rest import Rest
-    from tidenote.config import load_sync_config
-    from tidenote.vault.folder import read_link
-
-    async def ask() -> T:
-        async with Rest(load_sync_config(read_link(folder) or {})) as rest:
-            return await question(rest)
-
-    return asyncio.run(ask())
-
-
-def _key(folder: Path, note: str) -> str:
-    """Return the key of a note that was named by its path, in the folder or absolute."""
-    from tidenote.core.keys import key_of_path
-
-    path = Path(note)
-    if path.is_absolute() and path.is_relative_to(folder):
-        note = path.relative_to(folder).as_posix()
-    try:
-        return key_of_path(note.removeprefix("./"))
-    except RefusedChange as refusal:
-        console.fail(f"{note} is no path in the folder: {refusal.message}", console.USAGE)
 
 
 def _look(folder: Path, key: str) -> ConflictDetails:
     try:
-        return _ask(folder, lambda rest: rest.conflict(key))
+        return ask_server(folder, lambda rest: rest.conflict(key))
     except TidenoteError as error:
         if error.code != "not_found":
             raise
@@ -193,12 +145,12 @@ def _settle(folder: Path, note: str, seen: ConflictDetails, choice: WireChoice) 
     from tidenote.wire.messages import ResolveRequest
 
     request = ResolveRequest(seen.key, seen.siblings, choice)
-    written = _ask(folder, lambda rest: rest.resolve(request)).changes
+    written = ask_server(folder, lambda rest: rest.resolve(request)).changes
     for key in dict.fromkeys(change.key for change in written if change.key != seen.key):
         console.say(f"{key.partition(':')[2]} is the other version")
     if sum(change.key == seen.key for change in written) > 1:
         console.warn(f"{note} is settled, but somebody wrote it just now: look again")
-        raise typer.Exit(NEEDS_YOU)
+        raise typer.Exit(console.NEEDS_YOU)
     console.say(f"{note} is settled; it reaches every device with its next sync")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import msgspec
 import typer
 
 from tidenote.errors import Action, TidenoteError
@@ -23,6 +24,9 @@ DEBUG_VARIABLE: Final = "TIDENOTE_DEBUG"
 
 USAGE: Final = 2
 """The exit status of a command that was asked for something that it cannot do as asked."""
+
+NEEDS_YOU: Final = 4
+"""The exit status if something is left for a person to decide; the same as `tidenote status` has."""
 
 INTERRUPTED: Final = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -52,6 +56,11 @@ def example(*lines: str) -> str:
 def say(text: str = "") -> None:
     """Print a line for people, at once."""
     typer.echo(text)
+
+
+def say_json(value: object) -> None:
+    """Print a value for scripts."""
+    typer.echo(msgspec.json.encode(value).decode())
 
 
 def warn(text: str) -> None:

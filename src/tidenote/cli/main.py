@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tidenote import __version__
-from tidenote.cli import conflicts, console, demo, doctor, serve, service, status, sync, token
+from tidenote.cli import conflicts, console, demo, doctor, past, serve, service, status, sync, token, trash
 from tidenote.errors import ConfigError
 
 app = typer.Typer(
@@ -56,6 +56,19 @@ app.command("status", epilog=_example("tidenote status ~/Notes", "tidenote statu
 app.command("pause", epilog=_example("tidenote pause ~/Notes"))(status.pause)
 app.command("resume", epilog=_example("tidenote resume ~/Notes"))(status.resume)
 app.add_typer(conflicts.app, name="conflicts")
+app.command("history", epilog=_example("tidenote history todo.md", "tidenote history todo.md --diff --dir ~/Notes"))(
+    past.history
+)
+app.command(
+    "restore",
+    epilog=_example(
+        "tidenote restore todo.md --at '2 hours ago'",
+        "tidenote restore todo.md --version 1042",
+        "tidenote restore --all --at 'yesterday 18:00' --diff",
+    ),
+)(past.restore)
+app.command("undo", epilog=_example("tidenote undo --device phone --since 14:30 --dry-run"))(past.undo)
+app.add_typer(trash.app, name="trash")
 app.add_typer(service.app, name="service")
 app.command("doctor", epilog=_example("tidenote doctor ~/Notes"))(doctor.doctor)
 app.command("demo", epilog=_example("tidenote demo", "tidenote demo --dir /tmp/notes --port 9000"))(demo.demo)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-import msgspec
 import typer
 
 from tidenote.cli import console
@@ -36,7 +35,7 @@ def status(
     if not daemon_runs(folder):
         found.state = "stopped"
     if as_json:
-        console.say(msgspec.json.encode(found).decode())
+        console.say_json(found)
     else:
         for line in describe(folder, found, time.time()):
             console.say(line)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tidenote.config import SyncConfig, is_loopback
-from tidenote.core.version import BlobRef
+from tidenote.core.version import BlobRef, Dot
 from tidenote.errors import (
     CODES,
     AccessError,
@@ -33,14 +33,24 @@ from tidenote.errors import (
 from tidenote.wire.messages import (
     PROTOCOL_VERSION,
     BlobStatus,
+    Collected,
     ConflictDetails,
     Conflicts,
     ErrorMessage,
     Fetched,
     FetchRequest,
+    GcRequest,
+    HistoryPage,
     Manifest,
     ReopenRequest,
     ResolveRequest,
+    RestoreAllRequest,
+    Restored,
+    RestoreRequest,
+    Trash,
+    TrashRestoreRequest,
+    UndoRequest,
+    VersionText,
     decode,
     decode_from_server,
     encode,
@@ -149,9 +159,7 @@ class Rest:
             TidenoteError: what the server said instead; `stale` if others wrote meanwhile.
             UnreachableError: it gave no answer.
         """
-        params = {"vault": self._query["vault"]}
-        body = encode(request)
-        return _read(await self._ask("POST", "/api/v1/conflicts/resolve", content=body, params=params), Fetched)
+        return await self._write("/api/v1/conflicts/resolve", request, Fetched)
 
     async def reopen(self, request: ReopenRequest) -> Fetched:
         """Have a merge looked at again.
@@ -160,9 +168,96 @@ class Rest:
             TidenoteError: what the server said instead; `stale` if others wrote meanwhile.
             UnreachableError: it gave no answer.
         """
+        return await self._write("/api/v1/conflicts/reopen", request, Fetched)
+
+    async def history(self, key: str, *, before: int | None = None, limit: int = 100) -> HistoryPage:
+        """Return a page of a note's versions, the latest first, those under its earlier names among them.
+
+        Args:
+            key: the note's present name.
+            before: leave out what has this receipt or a greater one.
+            limit: the most versions to return, at most 1000.
+
+        Raises:
+            TidenoteError: what the server said instead; `not_found` if nobody wrote the key.
+            UnreachableError: it gave no answer.
+        """
+        params = {"vault": self._query["vault"], "key": key, "limit": str(limit)}
+        if before is not None:
+            params["before"] = str(before)
+        return _read(await self._ask("GET", "/api/v1/history", params=params), HistoryPage)
+
+    async def version(self, key: str, dot: Dot) -> VersionText:
+        """Return one version with its text, and what it was merged of.
+
+        Raises:
+            TidenoteError: what the server said instead; `not_found` if there is no such version.
+            UnreachableError: it gave no answer.
+        """
+        params = {
+            "vault": self._query["vault"],
+            "key": key,
+            "timestamp": str(dot.timestamp),
+            "device_id": dot.device_id,
+        }
+        return _read(await self._ask("GET", "/api/v1/version", params=params), VersionText)
+
+    async def restore(self, request: RestoreRequest) -> Restored:
+        """Bring a version of a note back, or the note as it was.
+
+        Raises:
+            TidenoteError: what the server said instead; `not_found` if there was none.
+            UnreachableError: it gave no answer.
+        """
+        return await self._write("/api/v1/restore", request, Restored)
+
+    async def restore_all(self, request: RestoreAllRequest) -> Restored:
+        """Bring the whole vault back as it was, or tell what that would alter.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        return await self._write("/api/v1/restore-all", request, Restored)
+
+    async def undo(self, request: UndoRequest) -> Restored:
+        """Take back what a device wrote, or tell what that would alter.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        return await self._write("/api/v1/undo", request, Restored)
+
+    async def trash(self, after: str | None = None) -> Trash:
+        """Return a page of deleted notes, after a key.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
         params = {"vault": self._query["vault"]}
-        body = encode(request)
-        return _read(await self._ask("POST", "/api/v1/conflicts/reopen", content=body, params=params), Fetched)
+        if after is not None:
+            params["after"] = after
+        return _read(await self._ask("GET", "/api/v1/trash", params=params), Trash)
+
+    async def restore_discarded(self, request: TrashRestoreRequest) -> Restored:
+        """Bring a deleted note back.
+
+        Raises:
+            TidenoteError: what the server said instead; `not_found` if it is not deleted.
+            UnreachableError: it gave no answer.
+        """
+        return await self._write("/api/v1/trash/restore", request, Restored)
+
+    async def gc(self, request: GcRequest) -> Collected:
+        """Let go at once what the server's settings keep no longer, or tell what that is.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        return await self._write("/api/v1/gc", request, Collected)
 
     async def blob_offset(self, sha256: str) -> int | None:
         """Return how many bytes of a blob the server has, None if it has all.
@@ -248,6 +343,11 @@ class Rest:
                     if file.tell() + len(chunk) > blob.size:
                         raise ProtocolError("the server sends more than the blob's size", "bad_blob")
                     await asyncio.to_thread(file.write, chunk)
+
+    async def _write(self, path: str, request: object, kind: type[T]) -> T:
+        """Send a request about the vault as JSON and return the answer."""
+        params = {"vault": self._query["vault"]}
+        return _read(await self._ask("POST", path, content=encode(request), params=params), kind)
 
     async def _ask(
         self,

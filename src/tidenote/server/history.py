@@ -32,9 +32,9 @@ PUSHES_AT_ONCE: Final = 100
 CHUNK: Final = 100
 """How many texts are in memory at once."""
 
-Reason = Literal["gone", "built_on", "open_conflict"]
-"""Why a key is left as it is: the history has let go of the content; somebody else's later change was made of it; or
-others disagree about it."""
+Reason = Literal["gone", "built_on", "open_conflict", "stale"]
+"""Why a key is left as it is: the history has let go of the content; somebody else's later change was made of it;
+others disagree about it; or it was written after somebody looked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +248,26 @@ def undo_device(store: Store, vault: str, device: str, receipt: int) -> Plan:
             else:
                 before = result.before
                 plan.add(_step(store, vault, key, None if before is None or before.deleted else before, records))
-    # The two halves of a rename are taken back together, or not at all: else the note would be there twice, or not.
+    _keep_together(plan, pairs)
+    return _with_renames(plan)
+
+
+def unseen_stay(store: Store, vault: str, plan: Plan, seen: int) -> Plan:
+    """Leave the keys of a plan as they are that were written after a receipt."""
+    pairs = [(step.key, step.moved_to) for step in plan.steps.values() if step.moved_to]
+    for key in store.altered_since(vault, seen):
+        if key in plan.steps:
+            plan.refuse(key, "stale")
+    _keep_together(plan, pairs)
+    return plan
+
+
+def _keep_together(plan: Plan, pairs: Sequence[tuple[str, str]]) -> None:
+    """Carry out both halves of each rename or none: else the note would be there twice, or not at all."""
     for _ in pairs:
         for one, other in [*pairs, *((target, key) for key, target in pairs)]:
             if one in plan.refused and other in plan.steps:
                 plan.refuse(other, plan.refused[one])
-    return _with_renames(plan)
 
 
 def _bring_back(store: Store, vault: str, key: str, records: Sequence[Record], then: Record) -> Plan:

@@ -109,7 +109,9 @@ async def restore_all(service: Parts, request: Asked, vault: Vault = DEFAULT_VAU
     hub = open_for_writing(service, request, vault)
     asked = decode(await read_body(request, service), RestoreAllRequest)
     receipt = await _receipt(hub, asked.at, asked.receipt)
-    return await _carry_out(hub, lambda store, name: history.restore_all(store, name, receipt), dry_run=asked.dry_run)
+    return await _carry_out(
+        hub, lambda store, name: history.restore_all(store, name, receipt), dry_run=asked.dry_run, seen=asked.seen
+    )
 
 
 @post("/api/v1/undo", status_code=200, operation_class=PushOperation, responses=ERRORS)
@@ -120,7 +122,10 @@ async def undo(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> 
     # What came in the very millisecond counts as since.
     receipt = await _receipt(hub, asked.since - 1, None)
     return await _carry_out(
-        hub, lambda store, name: history.undo_device(store, name, asked.device, receipt), dry_run=asked.dry_run
+        hub,
+        lambda store, name: history.undo_device(store, name, asked.device, receipt),
+        dry_run=asked.dry_run,
+        seen=asked.seen,
     )
 
 
@@ -180,10 +185,14 @@ def _receipt_at(store: Store, vault: str, time_ms: int) -> int:
     return store.receipt_at(vault, time_ms)
 
 
-async def _carry_out(hub: Hub, make: Callable[[Store, str], Plan], *, dry_run: bool = False) -> Response[Restored]:
+async def _carry_out(
+    hub: Hub, make: Callable[[Store, str], Plan], *, dry_run: bool = False, seen: int | None = None
+) -> Response[Restored]:
     """Plan, write, and tell."""
     receipt = hub.clock
     plan = await hub.read(make)
+    if seen is not None:
+        plan = await hub.read(history.unseen_stay, plan, seen)
     lines = await hub.read(history.differences, list(plan.steps.values()))
     failed = {} if dry_run else await history.carry_out(hub, plan)
     notes = [

@@ -272,11 +272,23 @@ class HistoryPage(Struct, omit_defaults=True):
     next: int | None = None
 
 
+class MergeDetails(Struct, omit_defaults=True):
+    """How the server made a version: of which ones, with which base, and the lines of it to look at."""
+
+    sources: list[HistoryEntry]
+    spots: list[WireSpot]
+    base: HistoryEntry | None = None
+
+
 class VersionText(Struct, omit_defaults=True):
-    """The answer of `GET /api/v1/version`; `value` is null for a blob, a deletion, and what is gone."""
+    """The answer of `GET /api/v1/version`; `value` is null for a blob, a deletion, and what is gone.
+
+    `merged` is there if the server merged it, and what it was merged of is still kept.
+    """
 
     version: HistoryEntry
     value: str | None = None
+    merged: MergeDetails | None = None
 
 
 class RestoreRequest(Struct):
@@ -291,19 +303,24 @@ class RestoreRequest(Struct):
 
 
 class RestoreAllRequest(Struct):
-    """The body of `POST /api/v1/restore-all`: a time in ms since 1970, or a receipt."""
+    """The body of `POST /api/v1/restore-all`: a time in ms since 1970, or a receipt.
+
+    What was written after the receipt `seen` is left as it is.
+    """
 
     at: int | None = None
     receipt: int | None = None
     dry_run: bool = False
+    seen: int | None = None
 
 
 class UndoRequest(Struct):
-    """The body of `POST /api/v1/undo`: `since` is a time in ms since 1970."""
+    """The body of `POST /api/v1/undo`: `since` is a time in ms since 1970; `seen` as in `RestoreAllRequest`."""
 
     device: str
     since: int
     dry_run: bool = False
+    seen: int | None = None
 
 
 class TrashRestoreRequest(Struct):

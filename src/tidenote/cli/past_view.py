@@ -1,0 +1,140 @@
+"""How the past looks in a terminal: a note's versions, and what comes back. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tidenote.cli.linked import path_of
+from tidenote.cli.texts import moment, plain, unified
+from tidenote.core.version import SERVER_PREFIX
+from tidenote.wire.messages import HistoryEntry, MergeDetails, RefusedNote, RestoredNote, TrashEntry, WireSpot
+
+REASON: Final = {
+    "gone": "the history has let go of its text",
+    "built_on": "somebody else's later edits were made of it",
+    "open_conflict": "it is in conflict; settle that first",
+    "stale": "somebody wrote it meanwhile",
+}
+"""Why a note is left as it is."""
+
+
+@dataclass(slots=True)
+class Told:
+    """A part of a note's history.
+
+    Attributes:
+        path: the note's present one.
+        versions: the latest first.
+        merges: receipt -> what a version was merged of.
+        diffs: receipt -> how the version differs from the one before it, where that was asked for.
+        older: whether there are older ones.
+    """
+
+    path: str
+    versions: list[HistoryEntry]
+    merges: dict[int, MergeDetails] = field(default_factory=dict)
+    diffs: dict[int, list[str]] = field(default_factory=dict)
+    older: bool = False
+
+
+def history(told: Told) -> Iterator[str]:
+    """Yield one line for each version, each with its difference below it."""
+    rows = [
+        (str(version.receipt), moment(version.received_at), writer(version.device_id), f"{version.size} B")
+        for version in told.versions
+    ]
+    widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
+    known = {(version.key, version.timestamp, version.device_id): version for version in told.versions}
+    standing = sum(version.current and path_of(version.key) == told.path for version in told.versions)
+    for version, (number, when, who, size) in zip(told.versions, rows, strict=True):
+        what = "; ".join(_notes(version, told, known, standing))
+        line = f"{number:>{widths[0]}}  {when:16}  {who:{widths[2]}}  {size:>{widths[3]}}  {what}"
+        yield plain(line).plain.rstrip()
+        yield from (f"    {plain(line).plain}" for line in told.diffs.get(version.receipt, ()))
+
+
+def writer(device_id: str) -> str:
+    """Return who wrote a version."""
+    return "server" if device_id.startswith(SERVER_PREFIX) else device_id
+
+
+def _notes(
+    version: HistoryEntry, told: Told, known: Mapping[tuple[str, int, str], HistoryEntry], standing: int
+) -> Iterator[str]:
+    if path_of(version.key) != told.path:
+        yield f"as {path_of(version.key)}"
+    elif version.current:
+        yield "now" if standing == 1 else f"now, one of {standing} versions"
+    if version.moved_to:
+        yield f"renamed to {path_of(version.moved_to)}"
+    elif version.deleted:
+        yield "deleted"
+    parents = [known.get((version.key, dot.timestamp, dot.device_id)) for dot in version.parents or ()]
+    names = [
+        str(parent.receipt) if parent else f"{dot.timestamp}@{dot.device_id}"
+        for parent, dot in zip(parents, version.parents or (), strict=True)
+    ]
+    if names:
+        yield f"after {_list(names)}"
+    elif version.parents is None:
+        yield "did not say what it saw"
+    if merge := told.merges.get(version.receipt):
+        yield f"merged from {_list(dict.fromkeys(_source(source, version) for source in merge.sources))}"
+        if merge.spots:
+            yield f"look at {places(merge.spots)}"
+    if version.current and version.conflict:
+        yield "somebody should look at it"
+    if version.gone:
+        yield "its text is no longer kept"
+
+
+def _source(source: HistoryEntry, merge: HistoryEntry) -> str:
+    who = "a merge" if source.device_id.startswith(SERVER_PREFIX) else source.device_id
+    return who if source.key == merge.key else f"{who} (as {path_of(source.key)})"
+
+
+def places(spots: Sequence[WireSpot]) -> str:
+    """Return which lines of a merge to look at."""
+    ranges = [f"{spot.start + 1}" if spot.end - spot.start == 1 else f"{spot.start + 1}-{spot.end}" for spot in spots]
+    is_one = len(spots) == 1 and "-" not in ranges[0]
+    return f"line {ranges[0]}" if is_one else f"lines {_list(ranges)}"
+
+
+def difference(before: str | None, after: str | None) -> list[str]:
+    """Return the lines of a difference; None is what has no text."""
+    return list(unified(before or "", after or ""))
+
+
+def outcome(notes: Iterable[RestoredNote]) -> Iterator[str]:
+    """Yield one line for each note that comes back, changes or goes."""
+    for note in notes:
+        what = "" if note.version else "  (deleted)"
+        if note.moved_to:
+            what = f"  (becomes {path_of(note.moved_to)})"
+        yield plain(f"{counts(note):>12}  {path_of(note.key)}{what}").plain
+
+
+def counts(note: RestoredNote) -> str:
+    """Return how many lines come and go."""
+    return f"+{note.added} -{note.removed}"
+
+
+def refused(notes: Iterable[RefusedNote]) -> Iterator[str]:
+    """Yield why notes are left as they are."""
+    for note in notes:
+        yield plain(f"{path_of(note.key)} is left as it is: {REASON.get(note.reason, note.reason)}").plain
+
+
+def trash(notes: Iterable[TrashEntry]) -> Iterator[str]:
+    """Yield one line for each deleted note."""
+    for note in notes:
+        kept = f"{note.last.size} B" if note.last else "text no longer kept"
+        when, who = moment(note.deletion.received_at), writer(note.deletion.device_id)
+        yield plain(f"{when}  {path_of(note.key)}  (deleted by {who}, {kept})").plain
+
+
+def _list(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
