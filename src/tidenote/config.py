@@ -132,6 +132,12 @@ class ServerConfig:
     """For how long deletions are remembered for a device that does not come."""
     gc_interval_ms: int = 86_400_000
     """How often to let go of what is too old."""
+    backup_dir: Path | None = None
+    """Where to write backups by itself; better on another disk. None for no backups."""
+    backup_interval_ms: int = 86_400_000
+    """How often to write one."""
+    backup_keep: int = 14
+    """How many of them to keep; the oldest goes when a newer one is verified."""
     request_timeout_ms: int = 30_000
     """How long the head of a request may take to arrive, and a body may stall."""
     shutdown_timeout_ms: int = 10_000

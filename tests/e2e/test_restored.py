@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.processes import Process, World, eventually, tree_of, world
+from e2e.processes import Process, World, eventually, tidenote, tree_of, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,6 +126,42 @@ def test_a_server_from_an_older_backup_gets_back_what_it_lost(here: World) -> No
     assert all("Traceback" not in here.log_of(name) for name in ("a", "b", "c", "d", "server"))
     for name in ("c", "d"):
         assert "0 operations" in here.once(name)
+
+
+def test_an_older_backup_under_live_devices_loses_nothing_that_anyone_has(here: World) -> None:
+    """Taken while devices write, restored while they run on: what it lacks comes back from them, nothing goes."""
+    server = here.serve()
+    a, b = here.folder("a"), here.folder("b")
+    put(a, *(f"{number}.md" for number in range(200)), "edited.md", "deleted.md", "renamed.md")
+    (a / "old.png").write_bytes(b"\x89PNG old")
+    daemons = [here.sync("a"), here.sync("b")]
+    eventually((b / "0.md").exists, "the first sync is under way")
+    file = here.root / "b.tar"
+    assert "verified" in tidenote("backup", file, "--data", here.data).stdout
+    here.settle("a", "b")
+    put(b, "edited.md", text="edited on b after the backup\n")
+    put(a, "new on a.md")
+    (a / "new.png").write_bytes(b"\x89PNG" + bytes(2_000_000))
+    (b / "deleted.md").unlink()
+    (a / "renamed.md").rename(a / "under a new name.md")
+    eventually(lambda: not (a / "deleted.md").exists() and (b / "under a new name.md").exists(), "all is exchanged")
+    eventually((b / "new.png").exists, "the attachment, too")
+    newer = here.settle("a", "b")
+    refused = tidenote("restore-backup", file, "--data", here.data, "--replace", check=False)
+    assert refused.returncode == 2
+    assert "another server uses" in refused.stderr
+    server.kill()
+    tidenote("restore-backup", file, "--data", here.data, "--replace")
+    put(b, "while away.md")
+    here.serve()
+    eventually((a / "while away.md").exists, "a hears of b's edit")
+    expected = {**newer, "while away.md": b"text of while away.md\n"}
+    assert here.settle("a", "b") == expected
+    here.once("c")
+    assert here.settle("a", "b", "c") == expected
+    assert all(daemon.running for daemon in daemons)
+    assert all("Traceback" not in here.log_of(name) for name in ("a", "b", "c", "server"))
+    assert "0 operations" in here.once("c")
 
 
 @pytest.mark.parametrize("how", ["removed", "garbled", "cut off"])

@@ -292,7 +292,7 @@ async def test_a_blob_counts_only_once_its_folder_is_on_the_disk(
 ) -> None:
     """Between the rename and the sync, a change that names the blob would outlive it in a power cut."""
     seen: list[bool] = []
-    monkeypatch.setattr("tidenote.server.blobs._sync_folder", lambda _: seen.append(blobs.has(SHA256)))
+    monkeypatch.setattr("tidenote.server.blobs.sync_folder", lambda _: seen.append(blobs.has(SHA256)))
     await blobs.write(SHA256, 0, TOTAL, parts(BYTES))
     assert seen == [False, False]
     assert blobs.has(SHA256)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tidenote import __version__
-from tidenote.cli import conflicts, console, demo, doctor, past, serve, service, status, sync, token, trash
+from tidenote.cli import backup, conflicts, console, demo, doctor, past, serve, service, status, sync, token, trash
 from tidenote.errors import ConfigError
 
 app = typer.Typer(
@@ -70,6 +70,16 @@ app.command(
 app.command("undo", epilog=_example("tidenote undo --device phone --since 14:30 --dry-run"))(past.undo)
 app.add_typer(trash.app, name="trash")
 app.add_typer(service.app, name="service")
+app.command(
+    "backup", epilog=_example("tidenote backup /mnt/disk/tidenote.tar", "tidenote backup notes.tar --data DIR")
+)(backup.backup)
+app.command(
+    "restore-backup",
+    epilog=_example(
+        "tidenote restore-backup tidenote.tar --dry-run",
+        "tidenote restore-backup tidenote.tar --data DIR --replace",
+    ),
+)(backup.restore_backup)
 app.command("doctor", epilog=_example("tidenote doctor ~/Notes"))(doctor.doctor)
 app.command("demo", epilog=_example("tidenote demo", "tidenote demo --dir /tmp/notes --port 9000"))(demo.demo)
 

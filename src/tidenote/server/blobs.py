@@ -40,6 +40,7 @@ class BlobStore:
     """
 
     def __init__(self, data: Path) -> None:
+        self._data = data
         self._root = data / "blobs"
         self._partial = self._root / "partial"
         self._uploads: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -213,9 +214,9 @@ class BlobStore:
         try:
             if not path.parent.is_dir():
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                _sync_folder(self._root)
+                sync_folder(self._root)
             partial.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError:
             path.unlink(missing_ok=True)
             raise
@@ -236,12 +237,21 @@ class BlobStore:
             os.close(descriptor)
 
     def _path(self, sha256: str) -> Path:
-        if not _SHA256.fullmatch(sha256):
-            raise ProtocolError("a blob's name is its SHA-256 in 64 lower-case hex digits", "bad_request")
-        return self._root / sha256[:2] / sha256
+        return blob_path(self._data, sha256)
 
     def _partial_path(self, sha256: str) -> Path:
         return self._partial / self._path(sha256).name
+
+
+def blob_path(data: Path, sha256: str) -> Path:
+    """Return where a data folder keeps a complete blob.
+
+    Raises:
+        ProtocolError: `bad_request`, if this is no SHA-256 in lower-case hex.
+    """
+    if not _SHA256.fullmatch(sha256):
+        raise ProtocolError("a blob's name is its SHA-256 in 64 lower-case hex digits", "bad_request")
+    return data / "blobs" / sha256[:2] / sha256
 
 
 def _size(path: Path) -> int | None:
@@ -290,7 +300,8 @@ async def _to_its_end(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
         raise _storage_error(error) from error
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -26,6 +26,9 @@ class Metrics:
         self.batch_changes = Histogram(
             "tidenote_batch_changes", "Changes taken in by one commit", buckets=_CHANGES, registry=self.registry
         )
+        self.backup_time = Gauge(
+            "tidenote_backup_time_seconds", "When the last scheduled backup was begun", registry=self.registry
+        )
         self.queue = Gauge("tidenote_queue", "Pushes that wait for a commit", registry=self.registry)
 
     def render(self) -> bytes:

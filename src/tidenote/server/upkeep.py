@@ -1,4 +1,4 @@
-"""What a server does when nobody waits for it: pack old texts, note how far devices are, let go of what is too old.
+"""What a server does when nobody waits for it: pack, note how far devices are, let go of what is too old, back up.
 
 Each step is short and one transaction, so that commits come in between and a kill does no harm. What is kept is
 core/retention.py's matter, how it gets off the disk the store's.
@@ -12,14 +12,17 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 from tidenote.config import ServerConfig
 from tidenote.core.retention import Policy
-from tidenote.errors import StorageError
+from tidenote.errors import ConfigError, StorageError
+from tidenote.server import backup
 from tidenote.server.blobs import BlobStore
 from tidenote.server.hub import Hub
+from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus
 from tidenote.server.store.contract import Store, Swept
 from tidenote.wire.session import Publication
@@ -34,6 +37,9 @@ IDLE_S: Final = 1.0
 
 DEVICES_INTERVAL_S: Final = 60.0
 """How often the cursors of devices are written down."""
+
+BACKUP_CHECK_S: Final = 300.0
+"""How often to look whether a backup is due."""
 
 SWEEP_CHECK_S: Final = 300.0
 """How often to look whether a day has passed since the history was last gone through."""
@@ -74,11 +80,17 @@ class Upkeep:
         hubs: returns the vaults' hubs.
         blobs: the blobs.
         bus: tells of commits.
-        config: how long what is kept, and how often to go through it.
+        config: how long what is kept, how often to go through it, and where backups go.
+        metrics: what is counted.
     """
 
     def __init__(
-        self, hubs: Callable[[], list[Hub]], blobs: BlobStore, bus: Bus[Publication], config: ServerConfig
+        self,
+        hubs: Callable[[], list[Hub]],
+        blobs: BlobStore,
+        bus: Bus[Publication],
+        config: ServerConfig,
+        metrics: Metrics,
     ) -> None:
         self._hubs = hubs
         self._blobs = blobs
@@ -86,13 +98,17 @@ class Upkeep:
         self._policy = Policy(
             config.history_all_days, config.history_daily_days, config.tombstone_days, config.device_days
         )
-        self._interval_ms = config.gc_interval_ms
+        self._config = config
+        self._metrics = metrics
         self._sweeping = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        for work, pause_s in ((self._note_devices, DEVICES_INTERVAL_S), (self._gc_if_due, SWEEP_CHECK_S)):
-            self._tasks.append(asyncio.create_task(self._repeat(work, pause_s), name=work.__name__))
+        works = [(self._note_devices, DEVICES_INTERVAL_S), (self._gc_if_due, SWEEP_CHECK_S)]
+        if self._config.backup_dir:
+            works.append((partial(self._back_up_if_due, self._config.backup_dir), BACKUP_CHECK_S))
+        for work, pause_s in works:
+            self._tasks.append(asyncio.create_task(self._repeat(work, pause_s), name="upkeep"))
         return self
 
     async def __aexit__(
@@ -148,8 +164,17 @@ class Upkeep:
     async def _gc_if_due(self) -> None:
         for hub in self._hubs():
             info = await hub.refresh()
-            if _now_ms() - info.swept_at >= self._interval_ms:
+            if _now_ms() - info.swept_at >= self._config.gc_interval_ms:
                 await self.gc(hub)
+
+    async def _back_up_if_due(self, folder: Path) -> None:
+        begun = await asyncio.to_thread(backup.latest, folder)
+        if _now_ms() - begun >= self._config.backup_interval_ms:
+            write = partial(backup.back_up_by_schedule, keep=self._config.backup_keep)
+            file = await asyncio.to_thread(write, self._config.data_dir, folder)
+            logger.info("backup: wrote %s", file)
+            begun = await asyncio.to_thread(backup.latest, folder)
+        self._metrics.backup_time.set(begun / 1000)
 
     async def _note_devices(self) -> None:
         for hub in self._hubs():
@@ -190,7 +215,7 @@ class Upkeep:
         """Do what can be done later as well: an error is told, and no more."""
         try:
             await work()
-        except StorageError as error:
+        except (ConfigError, StorageError) as error:
             logger.error("upkeep: %s (%s)", error.message, error.code)
         except Exception:
             logger.exception("upkeep failed")

@@ -142,7 +142,7 @@ class SqlStore:
             StorageError: the disk fails or is full.
         """
         location = _url(data, url)
-        store = cls(location, _lock(data), new_token)
+        store = cls(location, lock_folder(data), new_token)
         try:
             store._migrate()
         except BaseException:
@@ -404,7 +404,13 @@ class SqlStore:
                 raise failure from error
 
 
-def _lock(data: Path) -> FileLock:
+def lock_folder(data: Path) -> FileLock:
+    """Take a data folder for this process alone, and return the lock that is held.
+
+    Raises:
+        ConfigError: another process has it.
+        StorageError: the disk fails.
+    """
     lock = FileLock(data / LOCK_FILE, blocking=False, thread_local=False)
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
