@@ -1,0 +1,11 @@
+/**
+ * Tidenote's protocol client for browsers (docs/protocol.md, docs/architecture.md): `Replica` keeps a vault's notes in
+ * IndexedDB and the same as the server's. No user interface and no framework; everything public stands here.
+ */
+
+export { CODES, actionOf, TidenoteError, type Action } from "./errors";
+export { checkKey, keyOfPath, ownerOf, pathOfKey } from "./keys";
+export { Replica } from "./replica";
+export { sha256Hex } from "./sha256";
+export type { Note, NoteInfo, Problem, PutOptions, ReplicaOptions, Status } from "./types";
+export { compareDots, dotId, sameDot, type BlobRef, type Change, type Dot } from "./version";

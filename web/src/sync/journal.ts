@@ -1,0 +1,651 @@
+/**
+ * A device's durable memory in IndexedDB: what the server confirmed, and what still has to be sent. Every method is one
+ * transaction, so that a crash leaves the state before or after it, and any tab may write. What a key shows is always
+ * join(confirmed, outbox). When to send is link.ts's matter; what a refusal does to the outbox stands in outbox.ts.
+ */
+
+import { openDB, type DBSchema, type IDBPDatabase, type IDBPTransaction } from "idb";
+
+import { LamportClock } from "./clock";
+import { TidenoteError } from "./errors";
+import { checkDeviceId, ownerOf } from "./keys";
+import { MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, toChange } from "./messages";
+import { currentBase, isReplaceable, Outbox, overlay, rowOf, takeOver, type NewRow, type OutboxRow } from "./outbox";
+import { joinAll } from "./register";
+import { sizeOfChange, type Received, type Siblings } from "./session";
+import { names, sameDot, stubOf, type BlobRef, type Change, type Dot, type Stub } from "./version";
+
+/** Whose journal this is, and how far it got. */
+export interface Meta {
+  /** The current incarnation. */
+  readonly deviceId: string;
+  readonly vault: string;
+  /** Of the log that `cursor` counts in; null before the first contact. */
+  readonly epoch: string | null;
+  /** The receipt up to which everything is applied. */
+  readonly cursor: number;
+  /** The Lamport clock. */
+  readonly clock: number;
+  /** When the server last confirmed anything, ms since 1970; null if never. */
+  readonly confirmedAt: number | null;
+  /** The tab that talks to the server: only its messages are applied. */
+  readonly leader: string | null;
+  /** Until when it leads if nothing else tells, ms since 1970. */
+  readonly leaderUntil: number;
+  /** Own dots that were replaced after a refusal, and by which: who holds a note open may still name the old ones. */
+  readonly newDots: readonly (readonly [Dot, Dot])[];
+}
+
+/** A change to be: what `Journal.write` gives a dot. */
+export interface Write {
+  readonly key: string;
+  /** The text; null for a deletion and for a blob. */
+  readonly value: string | null;
+  readonly blob?: BlobRef;
+  /** The dots that the author had in front of them; by default the one that is shown. */
+  readonly base?: readonly Dot[];
+  readonly moved_to?: string;
+  readonly modified_at?: number;
+  readonly live?: boolean;
+  /** The bytes of the blob, kept here until the server has them; absent if it has. */
+  readonly bytes?: Blob;
+}
+
+/** What the journal holds of a key: in memory without texts (`Stub`), on demand with them (`Change`). */
+export interface Held<S extends Stub = Stub> {
+  readonly key: string;
+  readonly confirmed: readonly S[];
+  readonly own: readonly (Omit<OutboxRow, "change"> & { readonly change: S })[];
+  /** Whether the server may have deleted and forgotten it (docs/protocol.md 9.5). */
+  readonly quarantined: boolean;
+}
+
+/** Bytes that are kept here: until they are uploaded, and for as long as there is room. */
+export interface KeptBlob {
+  readonly sha256: string;
+  readonly bytes: Blob;
+  readonly size: number;
+  /** ms since 1970. */
+  readonly usedAt: number;
+}
+
+interface Schema extends DBSchema {
+  meta: { key: string; value: Meta };
+  confirmed: { key: string; value: { key: string; changes: readonly Change[] } };
+  /** What `confirmed` holds without the texts: read whole when a tab opens. */
+  heads: { key: string; value: { key: string; siblings: readonly Stub[] } };
+  outbox: { key: number; value: OutboxRow; indexes: { key: string } };
+  /** Keys whose confirmed state is a guess. */
+  doubts: { key: string; value: { key: string } };
+  quarantine: { key: string; value: { key: string } };
+  blobs: { key: string; value: KeptBlob };
+}
+
+type StoreName = "meta" | "confirmed" | "heads" | "outbox" | "doubts" | "quarantine" | "blobs";
+const STORES: StoreName[] = ["meta", "confirmed", "heads", "outbox", "doubts", "quarantine", "blobs"];
+type Transaction = IDBPTransaction<Schema, StoreName[], "readwrite">;
+type Reading = IDBPTransaction<Schema, StoreName[], "readonly" | "readwrite">;
+
+const META: Meta = {
+  deviceId: "",
+  vault: "",
+  epoch: null,
+  cursor: 0,
+  clock: 0,
+  confirmedAt: null,
+  leader: null,
+  leaderUntil: 0,
+  newDots: [],
+};
+/** How many heads are read at once. */
+const PAGE = 2000;
+/** How many bytes of blobs that the server has, too, are kept here. */
+const MAX_KEPT_BYTES = 64 * 2 ** 20;
+/** How exactly it is remembered when bytes were last used. */
+const USED_WITHIN_MS = 3_600_000;
+
+/** One device's replica of one vault, and its outbox. */
+export class Journal {
+  private constructor(private readonly db: IDBPDatabase<Schema>) {}
+
+  /**
+   * Open a journal, and create it if it is missing.
+   *
+   * @param name - of the database.
+   * @param onGone - called when the database was closed from outside: the page must open it again.
+   * @throws TidenoteError `storage_failed`.
+   */
+  static async open(name: string, onGone: () => void = () => undefined): Promise<Journal> {
+    try {
+      const db = await openDB<Schema>(name, 1, { upgrade: create, blocking: onGone, terminated: onGone });
+      return new Journal(db);
+    } catch (error) {
+      throw storageError(error);
+    }
+  }
+
+  /** Close the database; everything that a method resolved is durable without it. */
+  close(): void {
+    this.db.close();
+  }
+
+  // -- who we are
+
+  /** Return whose journal this is, and how far it got. */
+  async meta(): Promise<Meta> {
+    return reading(async () => (await this.db.get("meta", "meta")) ?? META);
+  }
+
+  /**
+   * Say whose journal this is. If the browser has become another device, what was not confirmed goes on as that one's.
+   *
+   * @throws TidenoteError `bad_device`; `bad_config`, if it is another vault's.
+   */
+  async bind(deviceId: string, vault: string): Promise<void> {
+    checkDeviceId(deviceId);
+    await this.commit(async (tx) => {
+      const meta = await metaOf(tx);
+      if (meta.vault !== "" && meta.vault !== vault) {
+        throw new TidenoteError("bad_config", `this journal belongs to the vault ${meta.vault}, not ${vault}`);
+      }
+      await setMeta(tx, { vault, deviceId: meta.deviceId || deviceId });
+      if (meta.deviceId !== "" && ownerOf(meta.deviceId) !== ownerOf(deviceId)) {
+        await this.alterOutbox(tx, (outbox) => {
+          outbox.adopt(deviceId);
+        });
+      }
+    });
+  }
+
+  /**
+   * Become the tab whose messages are applied, if no other is, or if the lock says that none can be.
+   *
+   * @returns whether this tab leads now.
+   */
+  async lead(tab: string, now: number, until: number, force: boolean): Promise<boolean> {
+    return this.commit(async (tx) => {
+      const { leader, leaderUntil } = await metaOf(tx);
+      if (!force && leader !== null && leader !== tab && now < leaderUntil) return false;
+      await setMeta(tx, { leader: tab, leaderUntil: until });
+      return true;
+    }, "relaxed");
+  }
+
+  /** Let another tab lead. */
+  async resign(tab: string): Promise<void> {
+    await this.commit(async (tx) => {
+      if ((await metaOf(tx)).leader === tab) await setMeta(tx, { leader: null, leaderUntil: 0 });
+    }, "relaxed");
+  }
+
+  // -- what keys hold
+
+  /** Return what a key holds, texts included. */
+  async read(key: string): Promise<Held<Change>> {
+    return reading(async () => {
+      const tx = this.db.transaction(STORES, "readonly");
+      const [row, own, quarantined] = await Promise.all([
+        tx.objectStore("confirmed").get(key),
+        rowsOf(tx, key),
+        tx.objectStore("quarantine").getKey(key),
+      ]);
+      return { key, confirmed: row?.changes ?? [], own, quarantined: quarantined !== undefined };
+    });
+  }
+
+  /** Return what some keys hold, without their texts. */
+  async heads(keys: Iterable<string>): Promise<Held[]> {
+    return reading(async () => {
+      const tx = this.db.transaction(STORES, "readonly");
+      return Promise.all(
+        [...keys].map(async (key) => {
+          const [row, own, quarantined] = await Promise.all([
+            tx.objectStore("heads").get(key),
+            rowsOf(tx, key),
+            tx.objectStore("quarantine").getKey(key),
+          ]);
+          return held(key, row?.siblings ?? [], own, quarantined !== undefined);
+        }),
+      );
+    });
+  }
+
+  /** Yield what all keys hold, page by page, without their texts. */
+  async *allHeads(): AsyncGenerator<Held[]> {
+    let after: string | undefined;
+    const own = await reading(() => this.rowsByKey());
+    const quarantined = new Set(await reading(() => this.db.getAllKeys("quarantine")));
+    for (;;) {
+      const range = after === undefined ? null : IDBKeyRange.lowerBound(after, true);
+      const page = await reading(() => this.db.getAll("heads", range, PAGE));
+      yield page.map(({ key, siblings }) => {
+        const rows = own.get(key) ?? [];
+        own.delete(key);
+        return held(key, siblings, rows, quarantined.has(key));
+      });
+      if (page.length < PAGE) break;
+      after = page.at(-1)?.key;
+    }
+    yield [...own].map(([key, rows]) => held(key, [], rows, false));
+  }
+
+  /** Return the changes of a key that the server last told, with their texts. */
+  async confirmed(key: string): Promise<readonly Change[]> {
+    return reading(async () => (await this.db.get("confirmed", key))?.changes ?? []);
+  }
+
+  // -- the outbox
+
+  /**
+   * Put changes of this device into the state and the outbox: one transaction, and durable when it resolves.
+   * A change of the same key that this tab saved within the last minute and never sent, or that is parked, is replaced
+   * by one that saw it and deletes nothing.
+   *
+   * @param writes - in order; the creation of a rename goes before its tombstone.
+   * @param writer - the tab.
+   * @param now - ms since 1970.
+   * @returns the changes, in the order of the writes; one whose text is shown already is not written again.
+   * @throws TidenoteError `bad_key`, `bad_value`, `storage_full`, `storage_failed`: nothing was written.
+   */
+  async write(writes: readonly Write[], writer: string, now: number): Promise<Change[]> {
+    return this.commit(async (tx) => {
+      const meta = await metaOf(tx);
+      const clock = new LamportClock(meta.clock);
+      const changes: Change[] = [];
+      for (const write of writes) changes.push(await this.writeOne(tx, write, meta, clock, writer, now));
+      await setMeta(tx, { clock: clock.time });
+      return changes;
+    });
+  }
+
+  /**
+   * Return about one message's worth of changes that may be sent now, in order, and note that they may have been.
+   * At most one per key: its successor must not be taken in if it is refused. What waits for an upload, or moves to a
+   * key that does, is left for later and holds up nothing else.
+   */
+  async take(): Promise<Change[]> {
+    return this.commit(async (tx) => {
+      const found: Change[] = [];
+      const passed = new Set<string>();
+      const waiting = new Set<string>();
+      let size = 0;
+      for await (const cursor of tx.objectStore("outbox")) {
+        const row = cursor.value;
+        if (row.parked) continue;
+        const target = row.change.moved_to;
+        const waits = passed.has(row.key) || !row.uploaded || (target !== undefined && waiting.has(target));
+        passed.add(row.key);
+        if (waits) {
+          waiting.add(row.key);
+          continue;
+        }
+        size += sizeOfChange(row.change);
+        const previous = found.at(-1);
+        const endsRename = target !== undefined && target === previous?.key;
+        if (previous && !endsRename && (found.length >= MAX_MESSAGE_CHANGES || size > MAX_MESSAGE_BYTES)) break;
+        found.push(row.change);
+        await cursor.update({ ...row, handed: row.handed + 1 });
+      }
+      return found;
+    });
+  }
+
+  /** Return the rows whose blobs are to be uploaded, in order. */
+  async uploads(): Promise<OutboxRow[]> {
+    const rows = await reading(() => this.db.getAll("outbox"));
+    return rows.filter(({ uploaded, parked }) => !uploaded && !parked);
+  }
+
+  /** Note that the server has the bytes of a row's blob: the change that names it may be sent. */
+  async uploaded(row: OutboxRow): Promise<void> {
+    await this.commit(async (tx) => {
+      const current = await tx.objectStore("outbox").get(row.seq);
+      if (current && current.change.blob?.sha256 === row.change.blob?.sha256) {
+        await tx.objectStore("outbox").put({ ...current, uploaded: true });
+      }
+    });
+  }
+
+  /** Keep a change but stop sending it, and remember why. */
+  async park(row: OutboxRow, code: string, message: string): Promise<void> {
+    await this.commit(async (tx) => {
+      const current = await tx.objectStore("outbox").get(row.seq);
+      if (!current || !sameDot(current.change, row.change)) return;
+      await this.alterOutbox(tx, (outbox) => {
+        outbox.park(current, code, message);
+      });
+    });
+  }
+
+  /** Send parked changes again, all or those of some keys; return the keys. */
+  async retryParked(keys?: readonly string[]): Promise<string[]> {
+    return this.commit(async (tx) => {
+      const store = tx.objectStore("outbox");
+      const rows = (await store.getAll()).filter(({ key, parked }) => parked && (keys?.includes(key) ?? true));
+      for (const row of rows) {
+        const kept = row.change.blob && (await tx.objectStore("blobs").getKey(row.change.blob.sha256));
+        await store.put({
+          ...row,
+          parked: false,
+          uploaded: kept === undefined,
+          attempts: 0,
+          code: null,
+          message: null,
+        });
+      }
+      return rows.map(({ key }) => key);
+    });
+  }
+
+  /** Let parked changes of a key go, because their author says so. */
+  async discardParked(key: string): Promise<void> {
+    await this.commit(async (tx) => {
+      for (const row of await rowsOf(tx, key)) if (row.parked) await tx.objectStore("outbox").delete(row.seq);
+    });
+  }
+
+  // -- what the server says
+
+  /**
+   * Apply one message of the server's: one transaction, after which its cursor may be acknowledged. Accepted changes
+   * join the confirmed state and leave the outbox; the siblings told replace it; refused changes are treated as their
+   * code demands.
+   *
+   * @returns the keys that it touched.
+   * @throws TidenoteError `storage_full`, `storage_failed`; `replaced`, if another tab leads: nothing was applied.
+   */
+  async apply(received: Received, tab: string, now: number): Promise<Set<string>> {
+    return this.commit(async (tx) => {
+      await checkLeads(tx, tab);
+      for (const change of received.accepted) await accept(tx, change);
+      await replaceConfirmed(tx, received.siblings);
+      await advance(tx, received, now);
+      const touched = new Set([...received.accepted.map(({ key }) => key), ...received.siblings.keys()]);
+      if (received.rejected.length > 0) {
+        const altered = await this.alterOutbox(tx, (outbox) => {
+          outbox.refuse(received.rejected);
+        });
+        for (const key of altered) touched.add(key);
+      }
+      return touched;
+    }, "relaxed");
+  }
+
+  /** Return the keys whose confirmed state is a guess, to be asked for: an answer was lost, and others wrote. */
+  async doubts(): Promise<string[]> {
+    return reading(() => this.db.getAllKeys("doubts"));
+  }
+
+  /**
+   * Replace the confirmed siblings of some keys by what a comparison found: one transaction.
+   *
+   * @param siblings - per key all that the server has; none removes the key from the confirmed state.
+   * @param tab - the one that compares.
+   * @param expected - per key what it held when the server was asked; where that has altered, what came is older.
+   * @param lost - confirmed changes that the server has lost and will not take back, with code and message: they are
+   *   parked, so that no text is lost.
+   * @returns the keys that it touched.
+   */
+  async reconcile(
+    siblings: Siblings,
+    tab: string,
+    expected?: Siblings,
+    lost: readonly (readonly [Change, string, string])[] = [],
+  ): Promise<Set<string>> {
+    return this.commit(async (tx) => {
+      await checkLeads(tx, tab);
+      const found = new Map<string, readonly Change[]>();
+      for (const [key, changes] of siblings) {
+        const before = expected?.get(key);
+        const now = (await tx.objectStore("confirmed").get(key))?.changes ?? [];
+        if (!before || sameDots(before, now)) found.set(key, changes);
+      }
+      await replaceConfirmed(tx, found);
+      for (const [change, code, message] of lost) {
+        await putRow(tx, { ...rowOf(change, tab, 0), parked: true, code, message });
+      }
+      const { clock } = await metaOf(tx);
+      const stamps = [...found.values()].flat().map(({ timestamp }) => timestamp);
+      await setMeta(tx, { clock: stamps.reduce((most, stamp) => Math.max(most, stamp), clock) });
+      return new Set([...found.keys(), ...lost.map(([{ key }]) => key)]);
+    }, "relaxed");
+  }
+
+  /** Note that a full comparison is complete: from now on the log of this epoch is followed from the cursor. */
+  async resynced(
+    epoch: string,
+    cursor: number,
+    quarantined: readonly string[],
+    tab: string,
+    now: number,
+  ): Promise<void> {
+    await this.commit(async (tx) => {
+      await checkLeads(tx, tab);
+      const { clock } = await metaOf(tx);
+      for (const key of quarantined) await tx.objectStore("quarantine").put({ key });
+      await setMeta(tx, { epoch, cursor, clock: Math.max(clock, cursor), confirmedAt: now });
+    });
+  }
+
+  /** Return the keys that are held because the server may have deleted and forgotten them. */
+  async quarantined(): Promise<string[]> {
+    return reading(() => this.db.getAllKeys("quarantine"));
+  }
+
+  /** Forget held notes here, because their user says that they were deleted. What was written to them since stays. */
+  async forget(keys: readonly string[]): Promise<void> {
+    await this.commit(async (tx) => {
+      const gone = keys.map((key): [string, Change[]] => [key, []]);
+      await replaceConfirmed(tx, new Map(gone));
+    });
+  }
+
+  // -- bytes
+
+  /** Return bytes that are kept here. */
+  async blob(sha256: string, now: number): Promise<Blob | null> {
+    return reading(async () => {
+      const kept = await this.db.get("blobs", sha256);
+      if (kept && now - kept.usedAt > USED_WITHIN_MS) await this.db.put("blobs", { ...kept, usedAt: now });
+      return kept?.bytes ?? null;
+    });
+  }
+
+  /** Keep bytes that the server has, too, for as long as there is room. */
+  async keep(sha256: string, bytes: Blob, now: number): Promise<void> {
+    await this.commit(async (tx) => {
+      await tx.objectStore("blobs").put({ sha256, bytes, size: bytes.size, usedAt: now });
+      const needed = new Set((await tx.objectStore("outbox").getAll()).map(({ change }) => change.blob?.sha256));
+      const kept = (await tx.objectStore("blobs").getAll()).sort((first, second) => second.usedAt - first.usedAt);
+      let room = MAX_KEPT_BYTES;
+      for (const blob of kept) {
+        if (needed.has(blob.sha256)) continue;
+        room -= blob.size;
+        if (room < 0) await tx.objectStore("blobs").delete(blob.sha256);
+      }
+    }, "relaxed");
+  }
+
+  // -- inside a transaction
+
+  private async writeOne(
+    tx: Transaction,
+    write: Write,
+    meta: Meta,
+    clock: LamportClock,
+    writer: string,
+    now: number,
+  ): Promise<Change> {
+    const rows = await rowsOf(tx, write.key);
+    const confirmed = (await tx.objectStore("confirmed").get(write.key))?.changes ?? [];
+    const { shown } = overlay(
+      confirmed,
+      rows.map(({ change }) => change),
+    );
+    if (shown && write.moved_to === undefined && sameContent(shown, write)) return shown;
+    const base = currentBase(write.base ?? (shown ? [shown] : []), rows, meta.newDots);
+    clock.observe(...base.map(({ timestamp }) => timestamp));
+    const { bytes, ...fields } = write;
+    const change = toChange({ ...fields, base, timestamp: clock.tick(), device_id: meta.deviceId });
+    if (bytes && change.blob) {
+      const { sha256, size } = change.blob;
+      await tx.objectStore("blobs").put({ sha256, bytes, size, usedAt: now });
+    }
+    let row: NewRow = { ...rowOf(change, writer, now), uploaded: bytes === undefined };
+    const previous = rows.at(-1);
+    if (previous && isReplaceable(previous, change, writer, now)) {
+      await tx.objectStore("outbox").delete(previous.seq);
+      row = takeOver(previous, row);
+    }
+    await putRow(tx, row);
+    await tx.objectStore("quarantine").delete(write.key);
+    return row.change;
+  }
+
+  private async alterOutbox(tx: Transaction, alter: (outbox: Outbox) => void): Promise<Set<string>> {
+    const store = tx.objectStore("outbox");
+    const rows = await store.getAll();
+    const outbox = new Outbox(rows, await metaOf(tx));
+    alter(outbox);
+    const { put, removed } = outbox.outcome();
+    for (const seq of removed) await store.delete(seq);
+    for (const row of put) await store.put(row);
+    const { deviceId, clock, newDots } = outbox.meta;
+    await setMeta(tx, { deviceId, clock, newDots });
+    return new Set(
+      rows
+        .filter(({ seq }) => removed.includes(seq))
+        .concat(put)
+        .map(({ key }) => key),
+    );
+  }
+
+  private async rowsByKey(): Promise<Map<string, OutboxRow[]>> {
+    const found = new Map<string, OutboxRow[]>();
+    for (const row of await this.db.getAll("outbox")) found.set(row.key, [...(found.get(row.key) ?? []), row]);
+    return found;
+  }
+
+  /** Run a function as one transaction over everything; what it throws takes all of it back. */
+  private async commit<T>(
+    work: (tx: Transaction) => Promise<T>,
+    durability: IDBTransactionDurability = "strict",
+  ): Promise<T> {
+    let tx: Transaction | undefined;
+    try {
+      tx = this.db.transaction(STORES, "readwrite", { durability });
+      const result = await work(tx);
+      await tx.done;
+      return result;
+    } catch (error) {
+      await abort(tx);
+      throw storageError(error);
+    }
+  }
+}
+
+async function abort(tx: Transaction | undefined): Promise<void> {
+  try {
+    tx?.abort();
+  } catch {
+    // It has ended already.
+  }
+  await tx?.done.catch(() => undefined);
+}
+
+function create(db: IDBPDatabase<Schema>): void {
+  db.createObjectStore("meta");
+  for (const name of ["confirmed", "heads", "doubts", "quarantine"] as const) {
+    db.createObjectStore(name, { keyPath: "key" });
+  }
+  db.createObjectStore("outbox", { keyPath: "seq", autoIncrement: true }).createIndex("key", "key");
+  db.createObjectStore("blobs", { keyPath: "sha256" });
+}
+
+async function metaOf(tx: Transaction): Promise<Meta> {
+  return (await tx.objectStore("meta").get("meta")) ?? META;
+}
+
+async function setMeta(tx: Transaction, values: Partial<Meta>): Promise<void> {
+  await tx.objectStore("meta").put({ ...(await metaOf(tx)), ...values }, "meta");
+}
+
+async function checkLeads(tx: Transaction, tab: string): Promise<void> {
+  if ((await metaOf(tx)).leader !== tab) throw new TidenoteError("replaced", "another tab talks to the server");
+}
+
+function rowsOf(tx: Reading, key: string): Promise<OutboxRow[]> {
+  return tx.objectStore("outbox").index("key").getAll(key);
+}
+
+async function putRow(tx: Transaction, row: NewRow): Promise<void> {
+  // The database numbers a row that has no number yet.
+  await tx.objectStore("outbox").put(row as OutboxRow);
+}
+
+/** Move a change from the outbox to the confirmed state. */
+async function accept(tx: Transaction, change: Change): Promise<void> {
+  const confirmed = (await tx.objectStore("confirmed").get(change.key))?.changes ?? [];
+  const joined = joinAll([...confirmed, change]).siblings;
+  const row = (await rowsOf(tx, change.key)).find((own) => sameDot(own.change, change));
+  if (row && row.handed > 1 && !sameDots(joined, confirmed)) {
+    // It may have been taken in long ago, and replaced by versions of which we saw only the last.
+    await tx.objectStore("doubts").put({ key: change.key });
+  }
+  await putConfirmed(tx, change.key, joined);
+  if (row) await tx.objectStore("outbox").delete(row.seq);
+}
+
+async function replaceConfirmed(tx: Transaction, siblings: Siblings): Promise<void> {
+  await Promise.all(
+    [...siblings].map(async ([key, changes]) => {
+      await putConfirmed(tx, key, changes);
+      await Promise.all([tx.objectStore("doubts").delete(key), tx.objectStore("quarantine").delete(key)]);
+    }),
+  );
+}
+
+async function putConfirmed(tx: Transaction, key: string, changes: readonly Change[]): Promise<void> {
+  const confirmed = tx.objectStore("confirmed");
+  const heads = tx.objectStore("heads");
+  if (changes.length === 0) await Promise.all([confirmed.delete(key), heads.delete(key)]);
+  else await Promise.all([confirmed.put({ key, changes }), heads.put({ key, siblings: changes.map(stubOf) })]);
+}
+
+async function advance(tx: Transaction, received: Received, now: number): Promise<void> {
+  const meta = await metaOf(tx);
+  const cursor = Math.max(meta.cursor, received.cursor);
+  const seen = [...received.accepted, ...[...received.siblings.values()].flat()];
+  const clock = seen.reduce((most, { timestamp }) => Math.max(most, timestamp), Math.max(meta.clock, cursor));
+  await setMeta(tx, { epoch: received.epoch ?? meta.epoch, cursor, clock, confirmedAt: now });
+}
+
+function held(key: string, confirmed: readonly Stub[], own: readonly OutboxRow[], quarantined: boolean): Held {
+  return { key, confirmed, own: own.map((row) => ({ ...row, change: stubOf(row.change) })), quarantined };
+}
+
+function sameDots(first: readonly Dot[], second: readonly Dot[]): boolean {
+  return first.length === second.length && first.every((dot) => names(second, dot));
+}
+
+function sameContent(shown: Change, write: Write): boolean {
+  return shown.value === write.value && shown.blob?.sha256 === write.blob?.sha256;
+}
+
+async function reading<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw storageError(error);
+  }
+}
+
+/** Return an error of the database as one of ours. */
+function storageError(error: unknown): unknown {
+  if (!(error instanceof DOMException)) return error;
+  const full = error.name === "QuotaExceededError";
+  return new TidenoteError(
+    full ? "storage_full" : "storage_failed",
+    full ? "this browser has no room left for notes" : `this browser cannot store notes: ${error.message}`,
+  );
+}
