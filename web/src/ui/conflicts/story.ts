@@ -1,0 +1,42 @@
+/** What happened to a note, told from its conflict: which words fit is decided here, the words are in messages.ts. Pure. */
+
+import type { Change, ConflictDetails } from "../api";
+import { isServer } from "../past/timeline";
+
+/**
+ * `tie`: merged, written at the same time; `spots`: merged, both changed the same place; `merged`: merged, and marked
+ * for another reason; `versions`: texts that were not merged; `created`: the same without an earlier version of both;
+ * `files`: not all of them are texts; `deleted`: one of them is a deletion; `lone`: what was merged is not known here.
+ */
+export type Story = "tie" | "spots" | "merged" | "versions" | "created" | "files" | "deleted" | "lone";
+
+export function storyOf({ kind, sources, base, spots }: ConflictDetails): Story {
+  if (sources.length < 2) return "lone";
+  if (sources.some((source) => source.value === null)) return "deleted";
+  if (sources.some((source) => source.blob)) return "files";
+  if (kind === "siblings") return base ? "versions" : "created";
+  if (spots && spots.length > 0) return "spots";
+  return sources[0]?.timestamp === sources[1]?.timestamp ? "tie" : "merged";
+}
+
+/**
+ * Return a name for each source, all different: the device's, "merge" for the server's own.
+ *
+ * @param own the device id of this browser, which is named `here`.
+ */
+export function namesOf(sources: readonly Change[], own: string, words: { here: string; merge: string }): string[] {
+  const names = sources.map(({ device_id }) =>
+    isServer(device_id) ? words.merge : device_id === own ? words.here : device_id,
+  );
+  return names.map((name, index) => {
+    const before = names.slice(0, index).filter((other) => other === name).length;
+    return before > 0 ? `${name} (${before + 1})` : name;
+  });
+}
+
+/** Return the source that every device shows while versions compete; null if they were merged. */
+export function shownOf({ kind, sources }: ConflictDetails): Change | null {
+  if (kind === "merged") return null;
+  // Sources are in the order of their dots (docs/protocol.md 5.3).
+  return sources.findLast((source) => source.value !== null) ?? null;
+}

@@ -1,0 +1,51 @@
+import { describe, expect, it } from "vitest";
+
+import type { Change, ConflictDetails } from "../../../../src/ui/api";
+import { namesOf, shownOf, storyOf } from "../../../../src/ui/conflicts/story";
+
+function source(device_id: string, more: Partial<Change> = {}): Change {
+  return { key: "note:a.md", timestamp: 7, device_id, value: device_id, ...more };
+}
+
+function conflict(given: Partial<ConflictDetails>): ConflictDetails {
+  const sources = [source("laptop"), source("phone")];
+  return { epoch: "1-a", key: "note:a.md", kind: "merged", siblings: [], sources, since: 0, ...given };
+}
+
+const spot = { start: 0, end: 1, reason: "both_changed" as const, base: "", first: "", second: "" };
+const blob = { sha256: "0".repeat(64), size: 1 };
+
+describe("storyOf", () => {
+  it.each<[string, Partial<ConflictDetails>]>([
+    ["tie", {}],
+    ["spots", { spots: [spot] }],
+    ["merged", { sources: [source("laptop"), source("phone", { timestamp: 9 })] }],
+    ["versions", { kind: "siblings", base: source("laptop") }],
+    ["created", { kind: "siblings" }],
+    ["files", { kind: "siblings", sources: [source("laptop"), source("phone", { value: "", blob })] }],
+    ["deleted", { kind: "siblings", sources: [source("laptop", { value: null }), source("phone")] }],
+    ["lone", { sources: [source("laptop")] }],
+  ])("tells of %s", (story, given) => {
+    expect(storyOf(conflict(given))).toBe(story);
+  });
+});
+
+describe("namesOf", () => {
+  it("names devices, this browser and merges, each its own way", () => {
+    const sources = [source("laptop"), source("web-1"), source("server.1-a"), source("laptop")];
+    expect(namesOf(sources, "web-1", { here: "this browser", merge: "the merge" })).toEqual([
+      "laptop",
+      "this browser",
+      "the merge",
+      "laptop (2)",
+    ]);
+  });
+});
+
+describe("shownOf", () => {
+  it("is the greatest that is no deletion, while versions compete", () => {
+    const sources = [source("laptop"), source("phone", { value: null })];
+    expect(shownOf(conflict({ kind: "siblings", sources }))?.device_id).toBe("laptop");
+    expect(shownOf(conflict({}))).toBeNull();
+  });
+});
