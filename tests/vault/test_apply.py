@@ -23,6 +23,7 @@ from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.bases import Bases
 from tidenote.vault.files import BadName, RealFiles, Stat
 from tidenote.vault.plan import Delete, DiskEntry, Held, MoveLocal, Plan, Push, PushDelete, PushMove, Remote, Why
+from tidenote.vault.work import ThreadWork
 
 pytestmark = pytest.mark.anyio
 
@@ -75,7 +76,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     with ThreadPoolExecutor(2) as pool:
         async with SyncClient(config, root / ".tidenote" / "journal.db") as client:
             bases = Bases()
-            applier = Applier(files, root, root / ".tidenote", client, bases, pool, lambda *what: fetched.append(what))
+            applier = Applier(
+                files, root, root / ".tidenote", client, bases, ThreadWork(pool), lambda *what: fetched.append(what)
+            )
             yield Bench(root, files, client, bases, applier, fetched)
             await applier.close()
     files.close()

@@ -15,10 +15,12 @@ from server.running import running_server
 from tidenote.client.journal import Journal
 from tidenote.errors import FolderError, StorageError, UnreachableError
 from tidenote.vault import daemon as daemon_module
+from tidenote.vault import passes as passes_module
 from tidenote.vault.apply import Applier
-from tidenote.vault.daemon import BY_PERSON, EMPTY, FolderReplaced
+from tidenote.vault.daemon import BY_PERSON, FolderReplaced
 from tidenote.vault.files import FileProblem, RealFiles, Stat
 from tidenote.vault.folder import StateFolder, confirm_deletes, pause, read_status, resume
+from tidenote.vault.passes import EMPTY
 from tidenote.vault.plan import Why
 from vault.folding import FoldingFiles
 from vault.world import Site, eventually, site, tree
@@ -714,8 +716,8 @@ class TestHints:
             async with here.daemon("a") as a:
                 await a.once()
                 note.rename(note.with_name("new.md"))
-                a._dirty["new.md"] = 0.0
-                a._full = False
+                a._passes._dirty["new.md"] = 0.0
+                a._passes._full = False
                 await a._pass()
                 assert [row.change.moved_to for row in a.client.journal.pending()] == [None, "note:new.md"]
 
@@ -736,15 +738,15 @@ class TestHints:
     async def test_very_many_hints_are_one_look_everywhere(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(daemon_module, "MAX_DIRTY", 3)
+        monkeypatch.setattr(passes_module, "MAX_DIRTY", 3)
         async with site(tmp_path) as here, here.daemon("a") as a:
             await a.once()
             a._take_hint({"1.md", "2.md", "3.md"})
-            assert len(a._dirty) == 3
-            assert not a._full
+            assert len(a._passes._dirty) == 3
+            assert not a._passes._full
             a._take_hint({"4.md"})
-            assert a._dirty == {}
-            assert a._full
+            assert a._passes._dirty == {}
+            assert a._passes._full
 
 
 class TestFullDisk:

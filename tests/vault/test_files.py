@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,15 @@ def failing(monkeypatch: pytest.MonkeyPatch, function: str, number: int, name: s
         return real(*args, **more)
 
     monkeypatch.setattr(os, function, fake)
+
+
+def test_threads_that_list_a_folder_at_once_take_no_names_from_each_other(files: RealFiles, root: Path) -> None:
+    names = {f"{number}.md" for number in range(300)}
+    for name in names:
+        (root / name).touch()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: files.names(""), range(100)))
+    assert all(names <= set(each) for each in found)
 
 
 class TestWriting:

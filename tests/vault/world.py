@@ -12,10 +12,11 @@ from server.running import running_server
 from tidenote.client.client import SyncClient
 from tidenote.config import SyncConfig
 from tidenote.server.serve import Running
-from tidenote.vault.daemon import FolderDaemon, FolderSettings, Report
+from tidenote.vault.daemon import FolderDaemon, FolderSettings
 from tidenote.vault.files import RealFiles
 from tidenote.vault.folder import StateFolder
 from tidenote.vault.ignore import TEMP_PREFIX
+from tidenote.vault.passes import Report
 from tidenote.vault.plan import Plan
 
 PATIENCE_S = 30.0

@@ -8,6 +8,7 @@ When to send is link.py's matter; what happens to a file, the vault package's.
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -143,18 +144,25 @@ class Journal:
 
     Args:
         path: of the SQLite file; created, with its folder, if missing.
-        wall_ms: the wall clock, ms since 1970, only for `Meta.confirmed_at`.
+        wall_ms: the wall clock, ms since 1970; it orders nothing.
+        open_file: opens the SQLite file.
 
     Raises:
         BrokenJournal: the file is damaged; see `set_aside`.
         StorageError: it cannot be opened, or a later version of Tidenote wrote it.
     """
 
-    def __init__(self, path: Path | str, *, wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        open_file: Callable[[Path], sqlite3.Connection] = open_database,
+    ) -> None:
         self.path = Path(path).absolute()
         self._wall_ms = wall_ms
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = open_database(self.path)
+        self._db = open_file(self.path)
         self._handed: dict[int, int] = {}
         """Outbox row -> how often it may have been sent without an answer; what was there before us counts as once."""
         self._since: dict[int, int] = {}

@@ -10,16 +10,14 @@ import asyncio
 import hashlib
 import logging
 import mimetypes
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from tidenote.client.client import SyncClient
-from tidenote.client.journal import BaseEntry, Write
+from tidenote.client.journal import BaseEntry, Journal, Write
+from tidenote.config import SyncConfig
 from tidenote.core.clock import MAX_TIMESTAMP
 from tidenote.core.keys import key_of_path
 from tidenote.core.version import BlobRef, Change, Dot
@@ -28,6 +26,7 @@ from tidenote.vault import plan
 from tidenote.vault.bases import Bases
 from tidenote.vault.files import BadName, FileProblem, Files, Kind, Unexpected
 from tidenote.vault.plan import Adopt, Delete, DiskEntry, Forget, Held, MoveLocal, Plan, Push, PushDelete, PushMove, Why
+from tidenote.vault.work import Work
 
 logger = logging.getLogger("tidenote.vault")
 
@@ -48,6 +47,21 @@ Local = plan.Write | Delete | MoveLocal
 T = TypeVar("T")
 Step = TypeVar("Step", bound=Sent | Local)
 LocalStep = TypeVar("LocalStep", bound=Local)
+
+
+class Client(Protocol):
+    """What is asked of the client: `SyncClient`, for one."""
+
+    config: SyncConfig
+    journal: Journal
+
+    def wake(self) -> None:
+        """Say that the outbox has grown."""
+        ...
+
+    async def fetch_blob(self, blob: BlobRef, into: Path) -> None:
+        """Bring the bytes of a blob into a file."""
+        ...
 
 
 @dataclass(slots=True)
@@ -91,7 +105,7 @@ class Applier:
         incoming: where attachments are put while they are fetched.
         client: whose journal it is kept in.
         bases: the remembered base, kept in step with the journal's.
-        pool: where the disk is waited for.
+        work: how the disk is waited for, and what time it is.
         on_fetched: called with the path when an attachment came, or did not; then with the reason.
     """
 
@@ -100,9 +114,9 @@ class Applier:
         files: Files,
         root: Path,
         incoming: Path,
-        client: SyncClient,
+        client: Client,
         bases: Bases,
-        pool: Executor,
+        work: Work,
         on_fetched: Callable[[str, Outcome], None],
     ) -> None:
         self._files = files
@@ -111,7 +125,7 @@ class Applier:
         self._client = client
         self._journal = client.journal
         self._bases = bases
-        self._pool = pool
+        self._work = work
         self._on_fetched = on_fetched
         self._slots = asyncio.Semaphore(MAX_FETCHES)
         self._writers = asyncio.Semaphore(MAX_WRITERS)
@@ -142,7 +156,7 @@ class Applier:
 
     async def _send(self, actions: Sequence[Sent], outcome: Outcome) -> None:
         for batch in _batches(actions, _size):
-            prepared = await self._in_pool(partial(self._prepare_all, batch, outcome))
+            prepared = await self._work.run(partial(self._prepare_all, batch, outcome))
             self._commit(prepared, outcome)
 
     def _prepare_all(self, batch: Sequence[Sent], outcome: Outcome) -> list[_Prepared]:
@@ -163,11 +177,11 @@ class Applier:
                 return _Prepared(action, (self._creation(entry, base),), (_base_of(entry, unbased=unbased),))
             case PushDelete(path, disk_name, base):
                 self._check_gone(disk_name)
-                return _Prepared(action, (_deletion(path, base),), (_gone(path),))
+                return _Prepared(action, (self._deletion(path, base),), (_gone(path),))
             case PushMove(source, source_disk_name, source_base, entry, base):
                 self._check_gone(source_disk_name)
                 creation = self._creation(entry, base)
-                tombstone = _deletion(source, source_base, moved_to=creation.key)
+                tombstone = self._deletion(source, source_base, moved_to=creation.key)
                 return _Prepared(action, (creation, tombstone), (_base_of(entry, unbased=not base), _gone(source)))
 
     def _creation(self, entry: DiskEntry, base: frozenset[Dot]) -> Write:
@@ -178,6 +192,9 @@ class Applier:
             return Write(key, value, None, base, modified_at=modified_at)
         blob = BlobRef(entry.content_hash, entry.size, mimetypes.guess_type(entry.path)[0])
         return Write(key, None, blob, base, modified_at=modified_at, source=str(self._root / entry.disk_name))
+
+    def _deletion(self, path: str, base: frozenset[Dot], moved_to: str | None = None) -> Write:
+        return Write(key_of_path(path), base=base, moved_to=moved_to, modified_at=self._work.wall_ns() // 1_000_000)
 
     def _text(self, entry: DiskEntry) -> str | None:
         """Return a file's text; None if its bytes must travel as they are."""
@@ -246,7 +263,7 @@ class Applier:
     ) -> None:
         for batch in _batches(steps, _size):
             # Different paths may wait for the disk at the same time.
-            found = await asyncio.gather(*(self._attempt(step, act(step), outcome) for step in batch))
+            found = await self._work.gather(*(self._attempt(step, act(step), outcome) for step in batch))
             self._keep([base for bases in found for base in bases])
 
     async def _attempt(
@@ -260,11 +277,11 @@ class Applier:
         return ()
 
     async def _delete(self, action: Delete) -> Sequence[BaseEntry]:
-        await self._in_pool(lambda: self._files.delete(action.disk_name, action.expected))
+        await self._work.run(lambda: self._files.delete(action.disk_name, action.expected))
         return (plan.tombstone(action.path, action.remote.dot),)
 
     async def _move(self, action: MoveLocal) -> Sequence[BaseEntry]:
-        spelled, stat = await self._in_pool(
+        spelled, stat = await self._work.run(
             lambda: self._files.move(action.source_disk_name, action.disk_name, action.expected)
         )
         moved = BaseEntry(
@@ -290,7 +307,7 @@ class Applier:
         return winner
 
     async def _put(self, action: plan.Write, source: bytes | Path) -> Sequence[BaseEntry]:
-        spelled, stat = await self._in_pool(lambda: self._files.write(action.disk_name, source, action.expected))
+        spelled, stat = await self._work.run(lambda: self._files.write(action.disk_name, source, action.expected))
         remote = action.remote
         return (BaseEntry(action.path, remote.dot, remote.content_hash, stat.size, stat.mtime_ns, stat.inode, spelled),)
 
@@ -310,9 +327,6 @@ class Applier:
         finally:
             self.fetches.pop(action.path, None)
         self._on_fetched(action.path, outcome)
-
-    async def _in_pool(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
 
 class _Noting:
@@ -388,7 +402,3 @@ def _base_of(entry: DiskEntry, *, unbased: bool) -> BaseEntry:
 
 def _gone(path: str) -> BaseEntry:
     return BaseEntry(path, None, None, 0, 0, 0, path)
-
-
-def _deletion(path: str, base: frozenset[Dot], moved_to: str | None = None) -> Write:
-    return Write(key_of_path(path), base=base, moved_to=moved_to, modified_at=time.time_ns() // 1_000_000)

@@ -173,8 +173,13 @@ class LocalDisk:
 
     def names(self, folder: int) -> list[str]:
         """Return the names in a folder, in any order."""
-        with os.scandir(folder) as entries:
-            return [entry.name for entry in entries]
+        # Descriptors that were duplicated share one place in the listing: two threads would take names from each other.
+        own = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            with os.scandir(own) as entries:
+                return [entry.name for entry in entries]
+        finally:
+            os.close(own)
 
     def stat(self, parent: int, name: str) -> os.stat_result:
         """Look at a name; a link is not followed."""

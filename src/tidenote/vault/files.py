@@ -210,7 +210,7 @@ class RealFiles:
             ours = self._disk.fstat(self._state)
             if (state.st_dev, state.st_ino) != (ours.st_dev, ours.st_ino):
                 raise FolderError(f"{self.root / STATE_FOLDER} is another folder than before")
-            self._disk.names(self._root)
+            self._disk.close(self._disk.open_folder(self._root, "."))
 
     # -- looking
 

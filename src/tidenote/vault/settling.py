@@ -6,7 +6,7 @@ differs from what is known.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 from tidenote.vault.files import Stat
 
@@ -19,9 +19,15 @@ class Settling:
     Args:
         settle_ms: how long, by the disk's clock or by what we saw ourselves.
         settle_empty_ms: how long for an empty file.
+        monotonic_s: a clock that only goes forward.
+        wall_ns: the time of day, ns since 1970, as the disk notes it.
     """
 
-    def __init__(self, settle_ms: int, settle_empty_ms: int) -> None:
+    def __init__(
+        self, settle_ms: int, settle_empty_ms: int, monotonic_s: Callable[[], float], wall_ns: Callable[[], int]
+    ) -> None:
+        self._monotonic_s = monotonic_s
+        self._wall_ns = wall_ns
         self._settle_ns = settle_ms * 1_000_000
         self._settle_empty_ns = settle_empty_ms * 1_000_000
         self._seen: dict[str, tuple[tuple[int, int, int], int]] = {}
@@ -30,8 +36,8 @@ class Settling:
     def settled(self, disk_name: str, stat: Stat) -> bool:
         """Judge a file that differs from what is known; ask again when it is `due`."""
         wait_ns = self._settle_ns if stat.size else self._settle_empty_ns
-        age_ns = time.time_ns() - stat.mtime_ns
-        now_ns = time.monotonic_ns()
+        age_ns = self._wall_ns() - stat.mtime_ns
+        now_ns = int(self._monotonic_s() * 1e9)
         signature = (stat.size, stat.mtime_ns, stat.inode)
         known, since_ns = self._seen.get(disk_name, (None, now_ns))
         if known != signature:
@@ -48,4 +54,4 @@ class Settling:
 
     def due(self, disk_name: str) -> float:
         """Return when to look at a file again, on the monotonic clock."""
-        return self._due.get(disk_name, time.monotonic())
+        return self._due.get(disk_name, self._monotonic_s())
