@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tidenote.cli import console
-from tidenote.cli.progress import bytes_bar
+from tidenote.cli.progress import bar
 from tidenote.config import load_server_config
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def backup(
     from tidenote.server.backup import back_up
 
     folder = load_server_config({"data_dir": data}, file=config).data_dir
-    with bytes_bar("backing up") as step:
+    with bar("backing up", of_bytes=True) as step:
         made = back_up(folder, file, step=step)
     console.say(f"{file}: verified, {describe(made)}")
 
@@ -52,7 +52,7 @@ def restore_backup(
         console.say(f"{file}: verified, {describe(verify(file))}")
         return
     folder = load_server_config({"data_dir": data}, file=config).data_dir
-    with bytes_bar("restoring") as step:
+    with bar("restoring", of_bytes=True) as step:
         restored = restore(file, folder, replace=replace, step=step)
     console.say(f"{folder}: restored, {describe(restored.manifest)}")
     if restored.set_aside:

@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 from tidenote import __version__
-from tidenote.cli import backup, conflicts, console, demo, doctor, past, serve, service, status, sync, token, trash
+from tidenote.cli import (
+    backup,
+    conflicts,
+    console,
+    demo,
+    doctor,
+    past,
+    serve,
+    service,
+    status,
+    sync,
+    token,
+    transfer,
+    trash,
+)
 from tidenote.errors import ConfigError
 
 app = typer.Typer(
@@ -80,6 +94,9 @@ app.command(
         "tidenote restore-backup tidenote.tar --data DIR --replace",
     ),
 )(backup.restore_backup)
+app.command(
+    "export", epilog=_example("tidenote export notes.zip", "tidenote export ~/Copy --at 'yesterday 18:00' --data DIR")
+)(transfer.export)
 app.command("doctor", epilog=_example("tidenote doctor ~/Notes"))(doctor.doctor)
 app.command("demo", epilog=_example("tidenote demo", "tidenote demo --dir /tmp/notes --port 9000"))(demo.demo)
 

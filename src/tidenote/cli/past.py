@@ -147,7 +147,7 @@ def restore(
             "--diff, --dry-run and --yes go with --all; `tidenote history NOTE --diff` shows a note's changes",
             console.USAGE,
         )
-    at_ms = None if at is None else _moment(at)
+    at_ms = None if at is None else moment(at)
     folder = linked(folder)
     if note is not None:
         _restore_one(folder, note, at_ms, version, as_json=as_json)
@@ -234,7 +234,7 @@ def undo(
 
     if diff and not dry_run:
         console.fail("--diff goes with --dry-run", console.USAGE)
-    since_ms = _moment(since)
+    since_ms = moment(since)
     folder = linked(folder)
     restored = ask_server(folder, lambda rest: rest.undo(UndoRequest(device, since_ms, dry_run)))
     nothing = f"{device} changed nothing since then that still stands"
@@ -323,7 +323,8 @@ def ask_about(note: str, folder: Path, question: Callable[[Rest], Awaitable[T]])
         )
 
 
-def _moment(text: str) -> int:
+def moment(text: str) -> int:
+    """Return the time that someone typed, in ms since 1970, or end with a line that says how to type one."""
     try:
         return parse_moment(text, datetime.now())  # noqa: DTZ005 (local time is what people type)
     except ValueError as error:

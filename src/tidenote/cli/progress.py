@@ -18,13 +18,14 @@ _NAMES = {"scan": "looking at files", "sync": "files done"}
 
 
 @contextmanager
-def bytes_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how many bytes of something are done, while the context lasts; give what is to be told of it.
+def bar(what: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """Show how much of something is done, while the context lasts; give what is to be told of it.
 
     Args:
         what: is under way.
+        of_bytes: whether it is bytes that are counted.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn() if of_bytes else MofNCompleteColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -54,7 +54,7 @@ Step = Callable[[int, int], object]
 """Is told how many bytes are done, and of how many."""
 
 
-def _unwatched(_done: int, _total: int) -> None:
+def unwatched(_done: int, _total: int) -> None:
     """Stands in for a person who watches the progress."""
 
 
@@ -103,7 +103,7 @@ class Restored:
     set_aside: Path | None
 
 
-def back_up(data: Path, file: Path, *, step: Step = _unwatched) -> Manifest:
+def back_up(data: Path, file: Path, *, step: Step = unwatched) -> Manifest:
     """Write a backup of a data folder to a new file, and verify it. A server may run meanwhile; nobody waits for it.
 
     Args:
@@ -121,9 +121,9 @@ def back_up(data: Path, file: Path, *, step: Step = _unwatched) -> Manifest:
         raise ConfigError(f"{data} holds no server's data: name its folder with --data")
     unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
     snapshot = unfinished.with_suffix(".db")
-    with _disk_errors(), _removing(snapshot, unfinished):
+    with disk_errors(), _removing(snapshot, unfinished):
         for attempt in range(ATTEMPTS):
-            _copy_database(data / DATABASE_FILE, snapshot)
+            copy_database(data / DATABASE_FILE, snapshot)
             manifest = _describe(snapshot)
             try:
                 _write(unfinished, data, snapshot, manifest, step)
@@ -157,7 +157,7 @@ def verify(file: Path) -> Manifest:
     return manifest
 
 
-def restore(file: Path, data: Path, *, replace: bool = False, step: Step = _unwatched) -> Restored:
+def restore(file: Path, data: Path, *, replace: bool = False, step: Step = unwatched) -> Restored:
     """Make a data folder of a backup, and begin a new generation of every vault in it.
 
     Args:
@@ -171,7 +171,7 @@ def restore(file: Path, data: Path, *, replace: bool = False, step: Step = _unwa
         StorageError: a disk failed or is full.
     """
     fresh = data.with_name(f"{data.name}.{secrets.token_hex(4)}.part")
-    with _disk_errors():
+    with disk_errors():
         is_used = data.exists() and any(data.iterdir())
         if is_used and not replace:
             raise ConfigError(f"{data} is not empty: name another folder, or set what it holds aside with --replace")
@@ -199,7 +199,7 @@ def latest(folder: Path) -> int:
     Raises:
         StorageError: the folder cannot be read.
     """
-    with _disk_errors():
+    with disk_errors():
         found = _scheduled(folder)
     return _begun_at(found[-1]) if found else 0
 
@@ -215,13 +215,13 @@ def back_up_by_schedule(data: Path, folder: Path, *, keep: int) -> Path:
     Raises:
         ConfigError, StorageError: as `back_up`; nothing is removed then.
     """
-    with _disk_errors():
+    with disk_errors():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for unfinished in folder.glob(".tidenote-*.tar.*"):  # left behind by a server that was killed
             unfinished.unlink()
     file = folder / _now_name()
     back_up(data, file)
-    with _disk_errors():
+    with disk_errors():
         for old in _scheduled(folder)[:-keep]:
             old.unlink()
     return file
@@ -245,8 +245,13 @@ def _begun_at(file: Path) -> int:
 # -- writing
 
 
-def _copy_database(database: Path, snapshot: Path) -> None:
-    """Copy a database in one read transaction: what is committed then, wholly; writers do not wait."""
+def copy_database(database: Path, snapshot: Path) -> None:
+    """Copy a database in one read transaction: what is committed then, wholly; writers do not wait.
+
+    Raises:
+        StorageError: the database is damaged.
+        OSError, sqlite3.Error: a disk failed or is full.
+    """
     snapshot.unlink(missing_ok=True)
     descriptor = os.open(snapshot, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     os.close(descriptor)
@@ -410,8 +415,8 @@ def _removing(*files: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Say what a failing disk means."""
+def disk_errors() -> Iterator[None]:
+    """Raise `StorageError` for what a failing or full disk raises."""
     try:
         yield
     except OSError as error:
