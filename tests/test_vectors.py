@@ -18,6 +18,7 @@ from tidenote.core.version import Change, Dot
 from tidenote.errors import ProtocolError, RefusedChange
 from tidenote.wire.messages import (
     ErrorMessage,
+    Notice,
     decode_change,
     decode_from_server,
     decode_push,
@@ -25,7 +26,7 @@ from tidenote.wire.messages import (
     from_change,
     from_dots,
 )
-from tidenote.wire.session import ClientEvent, ClientSession, Failed
+from tidenote.wire.session import ClientEvent, ClientSession, Failed, Noticed
 from wire.ends import ServerEnd
 
 Json = dict[str, Any]
@@ -101,7 +102,7 @@ def result_of_server_message(text: str) -> Json:
         return {"error": error.code}
     if message is None:
         return {"ignored": True}
-    name = "failure" if isinstance(message, ErrorMessage) else "ack"
+    name = {ErrorMessage: "failure", Notice: "notice"}.get(type(message), "ack")
     return {name: without_prose(as_json(message))}
 
 
@@ -145,6 +146,8 @@ def test_registers(case: Json) -> None:
 def result_of_event(event: ClientEvent) -> Json:
     if isinstance(event, Failed):
         return {"failed": {"code": event.code, "epoch": event.epoch}}
+    if isinstance(event, Noticed):
+        return {"noticed": {"topic": event.topic}}
     return {
         "received": {
             "epoch": event.epoch,

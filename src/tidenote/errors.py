@@ -121,9 +121,14 @@ class RefusedChange(TidenoteError):
 
 
 class ProtocolError(TidenoteError):
-    """The peer broke the protocol, or must start afresh."""
+    """The peer broke the protocol, or must start afresh.
+
+    Attributes:
+        quarantine: with `resync_required`: the client may hold notes whose deletion the server has forgotten.
+    """
 
     default_code = "bad_message"
+    quarantine = False
 
 
 class AccessError(TidenoteError):

@@ -152,6 +152,44 @@ async def test_what_either_lacks_it_gets_and_nothing_is_taken_for_deleted(journa
     assert keys[D] == journal.confirmed(D)
 
 
+async def test_what_the_server_lacks_in_our_own_epoch_is_neither_offered_nor_deleted(
+    journal: Journal, server: Running
+) -> None:
+    async with plain_client(server, "other") as other:
+        await other.push(other.change(B, "there", 9))
+    await reconcile(journal, server)
+    epoch = journal.meta.epoch
+    gone = [write("4x", "gone there", key=A), delete("5x", key=D), write("6x", "edited here", key=C)]
+    journal.apply(received(*gone, epoch=epoch))
+    mine = edit(journal, "edited", key=C)
+    assert await reconcile(journal, server) == {A, C}
+    assert journal.quarantined() == [A], "what its user writes is sent as ever"
+    assert [row.change for row in journal.pending()] == [mine]
+    assert siblings(server, A) == ()
+    winner = journal.winner(A)
+    assert winner
+    assert winner.value == "gone there"
+    # Whoever writes it, here or elsewhere, ends it.
+    async with plain_client(server, "other") as other:
+        await other.push(other.change(A, "back", 50))
+    assert await reconcile(journal, server) == {A, C}
+    assert journal.quarantined() == []
+
+
+async def test_what_the_server_lacks_is_not_offered_to_another_epoch_either_if_deletions_are_forgotten(
+    journal: Journal, server: Running
+) -> None:
+    follow(journal, write("4x", "gone there", key=A))
+    async with Rest(config(server.endpoint)) as rest:
+        assert await DataSync(journal, rest).run(quarantine=True) == {A}
+    assert (journal.quarantined(), siblings(server, A)) == ([A], ())
+    assert journal.meta.epoch == server.service.hub("main").epoch
+    # Nor is it when that log is lost in its turn.
+    follow(journal, write("5x", "lost", key=B), epoch="1-00000001")
+    await reconcile(journal, server)
+    assert (journal.quarantined(), siblings(server, A), values(server, B)) == ([A], (), {"lost"})
+
+
 async def test_a_second_reconcile_finds_nothing_to_do(journal: Journal, server: Running) -> None:
     follow(journal, write("4x", key=B))
     await reconcile(journal, server)

@@ -862,3 +862,80 @@ def test_sqlite_says_no_in_our_words(journal: Journal) -> None:
         edit(journal, "text")
     blocker.close()
     assert edit(journal, "text").dot == at("1me")
+
+
+# -- the quarantine
+
+
+def quarantined(journal: Journal, *changes: Change) -> None:
+    journal.apply(received(*changes, cursor=9))
+    journal.quarantine({change.key for change in changes})
+
+
+def no_file(_: BlobRef) -> None:
+    return None
+
+
+def test_what_is_quarantined_stays_until_somebody_writes_it_or_the_server_tells_of_it(journal: Journal) -> None:
+    keys = [f"note:{name}.md" for name in "abcd"]
+    quarantined(journal, *(write("4x", key=key) for key in keys), delete("5x", key="note:e.md"))
+    assert journal.quarantined() == keys
+    mine = edit(journal, "edited", key=keys[0])
+    assert journal.quarantined() == keys[1:]
+    journal.apply(received(accepted=[mine]))
+    journal.apply(received(write("8y", key=keys[1])))
+    journal.reconcile({keys[2]: (write("9y", key=keys[2]),)})
+    journal = reopened(journal)
+    assert journal.quarantined() == keys[3:]
+    journal.close()
+
+
+def test_what_is_kept_is_written_anew_on_all_that_was_there(journal: Journal, tmp_path: Path) -> None:
+    blob = Change("file:x.png", Dot(6, "x"), None, BLOB)
+    quarantined(journal, write("4x", "text"), write("5y", "other"), blob)
+    released = journal.release([NOTE, "file:x.png", "note:unknown.md"], lambda _: tmp_path / "x.png", keep=True)
+    assert released == [NOTE, "file:x.png"]
+    first, second = journal.pending()
+    assert (first.change.value, first.change.base) == ("other", dots("4x 5y"))
+    assert first.change.dot > Dot(9, "")
+    assert (second.change.blob, second.source, second.uploaded) == (BLOB, str(tmp_path / "x.png"), False)
+    assert (journal.quarantined(), journal.release([NOTE], no_file, keep=True)) == ([], [])
+
+
+def test_what_is_refused_is_written_and_then_deleted(journal: Journal, tmp_path: Path) -> None:
+    quarantined(journal, write("4x", "text"), Change("file:x.png", Dot(6, "x"), None, BLOB))
+    journal.release([NOTE, "file:x.png"], lambda _: tmp_path / "x.png", keep=False)
+    rows = journal.pending()
+    assert [(row.change.key, row.change.deleted) for row in rows] == [
+        (NOTE, False),
+        (NOTE, True),
+        ("file:x.png", False),
+        ("file:x.png", True),
+    ]
+    assert rows[1].change.base == frozenset([rows[0].change.dot])
+    winner = journal.winner(NOTE)
+    assert winner
+    assert winner.deleted
+    assert [change.key for change in hand_out(journal)] == [NOTE], "the text first, the picture when it is uploaded"
+
+
+def test_bytes_that_nobody_has_any_more_are_not_waited_for(journal: Journal, tmp_path: Path) -> None:
+    attach(journal, "x", tmp_path / "x.png")
+    there = attach(journal, "y", None)
+    text = edit(journal, "text")
+    assert journal.only_here() == {"file:x.png"}
+    journal.withdraw(["file:x.png", "file:y.png", NOTE])
+    assert [row.change for row in journal.pending()] == [there, text]
+    assert journal.winner("file:x.png") is None
+
+
+def test_a_device_that_meets_its_clone_takes_along_what_it_has_not_sent(journal: Journal) -> None:
+    sent = edit(journal, "sent")
+    hand_out(journal)
+    unsent = edit(journal, "unsent", key="note:b.md")
+    assert journal.reincarnate() == {"note:b.md"}
+    assert journal.device_id == "me~2"
+    first, second = journal.pending()
+    assert first.change == sent
+    assert (second.change.dot.device_id, second.change.value) == ("me~2", unsent.value)
+    assert edit(journal, "next").dot.device_id == "me~2"

@@ -451,6 +451,7 @@ class Device:
         for event in self.session.events():
             if isinstance(event, Failed):
                 return self._refused(event.code)
+            assert isinstance(event, Received), event
             self.journal.apply(event)
             if self.state.connected_at_ms is None:
                 self.state = policy.opened(self.state, self.world.now)

@@ -10,11 +10,11 @@ from core.changes import KEY, delete, write
 from tidenote.core.version import Change
 from tidenote.errors import ProtocolError
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, Rejected
-from tidenote.wire.session import ClientSession, Failed, Received
+from tidenote.wire.session import ClientEvent, ClientSession, Failed, Received
 from wire.ends import EPOCH, Json, ack, as_json, error, push
 
 
-def hear(session: ClientSession, message: Json | str) -> list[Received | Failed]:
+def hear(session: ClientSession, message: Json | str) -> list[ClientEvent]:
     """Hand a server's message over and return the events."""
     session.receive(json.dumps(message) if isinstance(message, dict) else message)
     return list(session.events())

@@ -671,6 +671,28 @@ def test_who_may_have_missed_a_forgotten_deletion_has_to_compare_everything(last
     assert (end.log.siblings() == {}) is quarantined
 
 
+def test_who_missed_deletions_under_another_epoch_is_told_both() -> None:
+    """It must not offer what was deleted before the log was restored."""
+    for last_ack, quarantined in ((4, True), (5, None)):
+        (answer,) = ServerEnd(Log(9), tombstones_gone_before=5).receive(push(last_ack=last_ack, epoch="0-y"))
+        assert (answer["code"], answer.get("quarantine")) == ("resync_required", quarantined)
+
+
+def test_notices_come_after_the_first_push_and_each_topic_once() -> None:
+    end = ServerEnd(Log())
+    for topic in ("holds", "devices", "holds"):
+        end.session.notice(topic)
+    assert end.drain() == []
+    answers = end.receive(push(id=1))
+    assert [answer for answer in answers if answer["type"] == "notice"] == [
+        {"type": "notice", "topic": "holds"},
+        {"type": "notice", "topic": "devices"},
+    ]
+    assert [answer["id"] for answer in answers if answer["type"] == "sync_ack"] == [1]
+    end.session.notice("holds")
+    assert end.drain() == [{"type": "notice", "topic": "holds"}]
+
+
 def test_a_slow_first_acknowledgement_is_no_quarantine() -> None:
     end = connected(Log(9), last_ack=0, tombstones_gone_before=5)
     end.receive(push(last_ack=3))

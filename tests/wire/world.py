@@ -17,7 +17,7 @@ from tidenote.core.keys import next_incarnation
 from tidenote.core.register import join_all
 from tidenote.core.version import Change, Dot
 from tidenote.wire.messages import Rejected, encode
-from tidenote.wire.session import ClientSession, Failed, Page, Publication, Read, Received, Send, ServerSession, Submit
+from tidenote.wire.session import ClientSession, Page, Publication, Read, Received, Send, ServerSession, Submit
 
 EPOCH = "1-x"
 KEYS = ("note:a.md", "note:b.md", "note:c.md")
@@ -145,7 +145,7 @@ class World:
             return
         connection.client.receive(connection.down.popleft())
         for event in connection.client.events():
-            assert not isinstance(event, Failed), event
+            assert isinstance(event, Received), event
             self.acknowledged |= set(event.accepted)
             client.apply(event)
             connection.client.applied(event.cursor)

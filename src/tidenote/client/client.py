@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +35,7 @@ from tidenote.config import SyncConfig
 from tidenote.core.keys import check_key, key_of_path, path_of_key
 from tidenote.core.version import BlobRef, Change
 from tidenote.errors import AccessError, RefusedChange, StorageError, TidenoteError, UnreachableError
+from tidenote.wire.messages import DecidedHold, WireHold
 
 State = Literal["connecting", "online", "polling", "offline", "stopped"]
 Content = tuple[str | None, BlobRef | None, str | None]
@@ -348,6 +349,36 @@ class SyncClient:
     async def news(self) -> None:
         """Wait until anything about the connection or the outbox is new; then ask `status` or the journal what."""
         await self._news.wait()
+
+    # -- what waits for a person
+
+    def quarantined(self) -> Sequence[str]:
+        """Return the keys that the server lacks, though they once were there: deleted elsewhere long ago, perhaps."""
+        return self.journal.quarantined()
+
+    def release(self, names: Iterable[str], *, keep: bool) -> int:
+        """Bring quarantined notes back everywhere, or let them go to the trash; return how many that is.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        released = self.journal.release(map(key_of, names), self._find_blob or self._find_own_blob, keep=keep)
+        self._altered(frozenset(released))
+        self.wake()
+        return len(released)
+
+    async def report_holds(self, holds: Sequence[WireHold]) -> Sequence[DecidedHold]:
+        """Tell the server what is held back here until a person decides; return what was decided about that.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        return await self._rest.report_holds(self.journal.device_id, holds)
+
+    def notices(self, topic: str) -> int:
+        """Return how many notices of a topic came since the client was opened; `news` tells of each."""
+        return self._link.notices[topic]
 
     # -- for who writes to the journal
 

@@ -19,7 +19,7 @@ from tidenote.client.rest import Rest, error_of_code
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import CODES, Action, RefusedChange, StorageError, UnreachableError
 from tidenote.wire.messages import Rejected, WireDot, encode, to_change
-from tidenote.wire.session import ClientSession, Failed, generation_of
+from tidenote.wire.session import ClientSession, Failed, Received, generation_of
 
 logger = logging.getLogger("tidenote.client")
 
@@ -66,8 +66,12 @@ class DataSync:
         self._rest = rest
         self._find_blob = find_blob
 
-    async def run(self) -> frozenset[str]:
-        """Reconcile, and return the keys whose siblings altered here; afterwards the cursor is the server's.
+    async def run(self, *, quarantine: bool = False) -> frozenset[str]:
+        """Reconcile, and return the keys that altered here; afterwards the cursor is the server's.
+
+        Args:
+            quarantine: whether the server has forgotten deletions of which we may not have heard: what it lacks is
+                then not offered. So it is in the epoch that we followed: such a log has lost nothing.
 
         Raises:
             StorageError: `fenced`, if the server's log is of an earlier generation than ours.
@@ -80,14 +84,25 @@ class DataSync:
         found = difference(dict(self._journal.confirmed_dots()), theirs)
         altered: set[str] = set()
         # First what the server lost: it is replaced here only once it is safe there.
-        if meta.epoch is not None and meta.epoch != epoch:
-            altered |= await self._offer(found.offer, theirs, ClientSession(clock, epoch, offer=meta.epoch))
+        if quarantine or meta.epoch == epoch:
+            altered |= self._quarantine(theirs)
+        elif meta.epoch is not None:
+            undecided = set(self._journal.quarantined())
+            offered = [key for key in found.offer if key not in undecided]
+            altered |= await self._offer(offered, theirs, ClientSession(clock, epoch, offer=meta.epoch))
         for start in range(0, len(found.pull), FETCH_KEYS):
             altered |= self._journal.reconcile(await fetch(self._rest, found.pull[start : start + FETCH_KEYS], epoch))
         # What changed since the manifest's first page lies behind its clock, and is delivered from there.
         self._journal.resynced(epoch, clock)
         logger.info("reconciled with epoch %s: %d keys pulled, %d offered", epoch, len(found.pull), len(found.offer))
         return frozenset(altered)
+
+    def _quarantine(self, theirs: Dots) -> frozenset[str]:
+        """Hold back what the server lacks until a person decides, and return it: it may have been deleted elsewhere."""
+        held = self._journal.quarantine(key for key in dict(self._journal.confirmed_dots()) if key not in theirs)
+        if held:
+            logger.warning("the server lacks %d notes that this device has: they wait for you", len(held))
+        return held
 
     async def _manifest(self) -> tuple[str, int, dict[str, frozenset[Dot]]]:
         page = await self._rest.manifest()
@@ -134,7 +149,8 @@ class DataSync:
             for event in session.events():
                 if isinstance(event, Failed):
                     raise error_of_code(event.code, event.message)
-                refused += event.rejected
+                if isinstance(event, Received):
+                    refused += event.rejected
             if not session.can_push:
                 raise UnreachableError("the server did not answer the offer")
             changes = changes[sent:]

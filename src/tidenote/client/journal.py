@@ -479,6 +479,68 @@ class Journal:
         with self._commit():
             self._set(epoch=epoch, cursor=cursor, clock=max(self.meta.clock, cursor), confirmed_at=self._wall_ms())
 
+    # -- the quarantine
+
+    def quarantine(self, keys: Iterable[str]) -> frozenset[str]:
+        """Hold back keys that the server lacks, instead of those before; return those that show more than a deletion.
+
+        They stay as they are, and are not sent, until somebody writes them or the server tells of them again.
+        """
+        with self._commit():
+            held = [key for key in keys if (winner := self.winner(key)) and not winner.deleted]
+            self._db.execute("DELETE FROM quarantine")
+            self._db.executemany("INSERT INTO quarantine VALUES (?)", ((key,) for key in held))
+        return frozenset(held)
+
+    def quarantined(self) -> list[str]:
+        """Return the keys that are held back because the server lacks them, in order."""
+        with sqlite_errors(self.path):
+            rows = self._db.execute(
+                "SELECT key FROM quarantine WHERE key NOT IN (SELECT key FROM outbox) ORDER BY key"
+            ).fetchall()
+        return [key for (key,) in rows]
+
+    def release(self, keys: Iterable[str], find: Callable[[BlobRef], Path | None], *, keep: bool) -> list[str]:
+        """Write quarantined keys anew, as a person decided, and return which: one commit.
+
+        Args:
+            keys: those of them that are not quarantined are left alone.
+            find: finds the file with a blob's bytes.
+            keep: whether they come back everywhere; if not, they are written and then deleted, so that they are in
+                the trash.
+        """
+        held = set(self.quarantined())
+        released = [key for key in keys if key in held]
+        with self._commit():
+            clock = LamportClock(self.meta.clock)
+            for key in released:
+                again = self._write(self._anew(key, find), clock)
+                if not keep:
+                    deletion = Write(key, base=frozenset((again.dot,)), modified_at=self._wall_ms())
+                    self._write(deletion, clock, apart=True)
+            self._set(clock=clock.time)
+        return released
+
+    def _anew(self, key: str, find: Callable[[BlobRef], Path | None]) -> Write:
+        winner = self.winner(key)
+        assert winner is not None
+        source = find(winner.blob) if winner.blob else None
+        return Write(
+            key,
+            winner.value,
+            winner.blob,
+            base=frozenset(change.dot for change in self.confirmed(key)),
+            modified_at=winner.modified_at,
+            source=None if source is None else str(source),
+        )
+
+    def withdraw(self, keys: Iterable[str]) -> None:
+        """Forget changes whose bytes never got to the server, because nobody has them any more."""
+        with self._commit():
+            for key in keys:
+                for row in self._rows("WHERE key = ? AND NOT uploaded", key):
+                    self._delete_row(row)
+
     # -- the folder
 
     def bases(self) -> dict[str, BaseEntry]:
@@ -508,7 +570,8 @@ class Journal:
 
     # -- inside a commit
 
-    def _write(self, write: Write, clock: LamportClock) -> Change:
+    def _write(self, write: Write, clock: LamportClock, *, apart: bool = False) -> Change:
+        """Put one change into the outbox; unless it is to stand apart, it may replace one that was never sent."""
         base = None if write.base is None else frozenset(self._current(dot) for dot in write.base)
         clock.observe(*(dot.timestamp for dot in base or ()), 0)
         change = Change(
@@ -523,7 +586,7 @@ class Journal:
         _check(change)
         row = OutboxRow(0, change, write.source, uploaded=write.blob is None or write.source is None)
         previous = self._rows("WHERE key = ? ORDER BY seq DESC LIMIT 1", write.key)
-        if previous and self._replaceable(previous[0], change):
+        if previous and not apart and self._replaceable(previous[0], change):
             row = self._take_over(previous[0], row)
         seq = self._put_row(row)
         if not row.seq:
@@ -566,6 +629,7 @@ class Journal:
             # It may have been taken in long ago, and replaced by versions of which we saw only the last.
             self._db.execute("INSERT OR IGNORE INTO doubts VALUES (?)", (change.key,))
         self._put_confirmed(change.key, joined)
+        self._db.execute("DELETE FROM quarantine WHERE key = ?", (change.key,))
         if row:
             self._delete_row(row)
         return row is not None
@@ -574,6 +638,7 @@ class Journal:
         for key, found in siblings.items():
             self._put_confirmed(key, found)
             self._db.execute("DELETE FROM doubts WHERE key = ?", (key,))
+            self._db.execute("DELETE FROM quarantine WHERE key = ?", (key,))
 
     def _advance(self, received: Received) -> None:
         meta = self.meta

@@ -43,6 +43,10 @@ MIGRATIONS: Final = (
     ) WITHOUT ROWID;
     CREATE TABLE doubts (key TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
+    # 2: what the server lacks, and nobody knows why.
+    """
+    CREATE TABLE quarantine (key TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
 )
 """One script per schema version; `PRAGMA user_version` counts those that were run."""
 

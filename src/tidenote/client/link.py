@@ -11,7 +11,7 @@ import contextlib
 import logging
 import random
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine
 from typing import Final
 from urllib.parse import urlencode, urlsplit
@@ -28,7 +28,7 @@ from tidenote.client.uploads import Uploader
 from tidenote.config import SyncConfig, is_loopback
 from tidenote.errors import CODES, Action, ProtocolError, TidenoteError, UnreachableError
 from tidenote.wire.messages import PROTOCOL_VERSION, encode
-from tidenote.wire.session import ClientSession, Failed, Received
+from tidenote.wire.session import ClientSession, Failed, Noticed, Received
 
 logger = logging.getLogger("tidenote.client")
 
@@ -68,6 +68,7 @@ class Link:
         behind: how many keys are still to come, as the server last said.
         caught_up: whether everything that the server had was applied since the connection began.
         last_error: why the last attempt ended; None while things work.
+        notices: how many notices of each topic came.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Link:
         self.behind = 0
         self.caught_up = False
         self.last_error: TidenoteError | None = None
+        self.notices: Counter[str] = Counter()
 
     # -- what the owner says
 
@@ -169,7 +171,9 @@ class Link:
         if error.action is Action.RESYNC and self._resyncs == 0:
             try:
                 self._resyncs += 1
-                self._tell_altered(await DataSync(self._journal, self._rest, find_blob=self._find_blob).run())
+                sync = DataSync(self._journal, self._rest, find_blob=self._find_blob)
+                quarantine = isinstance(error, ProtocolError) and error.quarantine
+                self._tell_altered(await sync.run(quarantine=quarantine))
             except BrokenJournal:
                 raise
             except TidenoteError as second:
@@ -326,7 +330,10 @@ class Link:
             if isinstance(event, Failed):
                 if event.code == "replaced":
                     self._heed_replacement(event)
-                raise error_of_code(event.code, event.message)
+                raise error_of_code(event.code, event.message, quarantine=event.quarantine)
+            if isinstance(event, Noticed):
+                self.notices[event.topic] += 1
+                continue
             altered = self._journal.apply(event)
             session.applied(event.cursor)
             self._note(event)

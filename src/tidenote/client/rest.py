@@ -36,11 +36,14 @@ from tidenote.wire.messages import (
     Collected,
     ConflictDetails,
     Conflicts,
+    DecidedHold,
+    DecidedHolds,
     ErrorMessage,
     Fetched,
     FetchRequest,
     GcRequest,
     HistoryPage,
+    HoldsReport,
     Manifest,
     ReopenRequest,
     ResolveRequest,
@@ -51,6 +54,7 @@ from tidenote.wire.messages import (
     TrashRestoreRequest,
     UndoRequest,
     VersionText,
+    WireHold,
     decode,
     decode_from_server,
     encode,
@@ -259,6 +263,21 @@ class Rest:
         """
         return await self._write("/api/v1/gc", request, Collected)
 
+    async def report_holds(self, device_id: str, holds: Sequence[WireHold]) -> list[DecidedHold]:
+        """Tell all that this device holds back until a person decides; return what was decided about that.
+
+        Args:
+            device_id: with incarnation.
+            holds: one a kind.
+
+        Raises:
+            TidenoteError: what the server said instead.
+            UnreachableError: it gave no answer.
+        """
+        params = {"vault": self._query["vault"], "device_id": device_id}
+        body = encode(HoldsReport(list(holds)))
+        return _read(await self._ask("PUT", "/api/v1/holds", content=body, params=params), DecidedHolds).decisions
+
     async def blob_offset(self, sha256: str) -> int | None:
         """Return how many bytes of a blob the server has, None if it has all.
 
@@ -404,16 +423,20 @@ def error_from(status: int, body: bytes) -> TidenoteError:
         message = None
     if not isinstance(message, ErrorMessage):
         return UnreachableError(f"the server's address answers with HTTP {status}, but not as Tidenote does")
-    return error_of_code(message.code, message.message)
+    return error_of_code(message.code, message.message, quarantine=message.quarantine)
 
 
-def error_of_code(code: str, message: str) -> TidenoteError:
+def error_of_code(code: str, message: str, *, quarantine: bool = False) -> TidenoteError:
     """Return the error of a code that the server sent; an unknown code is worth another try."""
     if code not in CODES:
         return UnreachableError(f"{code}: {message}")
     if code in _ACCESS:
         return AccessError(message, code)
-    return (StorageError if code in _STORAGE else ProtocolError)(message, code)
+    if code in _STORAGE:
+        return StorageError(message, code)
+    error = ProtocolError(message, code)
+    error.quarantine = quarantine
+    return error
 
 
 def holds(path: Path, blob: BlobRef) -> bool:

@@ -19,7 +19,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 import tidenote
 from tidenote.errors import CODES, ConfigError, ProtocolError, TidenoteError
-from tidenote.server import api, conflicts_api, history_api, identity_api, notes_api
+from tidenote.server import api, conflicts_api, history_api, holds_api, identity_api, notes_api
 from tidenote.server.auth import Caller, Door, check_version, subprotocols
 from tidenote.server.hub import BUG
 from tidenote.server.responses import error_parts, error_response
@@ -40,6 +40,10 @@ OPEN_PATHS: Final = frozenset(("/health",))
 """What is answered to everyone; everything else asks who is there."""
 
 
+PARTS: Final = (api, conflicts_api, history_api, notes_api, identity_api, holds_api)
+"""The modules that serve REST."""
+
+
 def create_app(service: Service) -> ASGIApp:
     """Return the ASGI application of a running server."""
 
@@ -48,7 +52,7 @@ def create_app(service: Service) -> ASGIApp:
         await _serve_socket(service, scope, receive, send)
 
     app = Litestar(
-        [sync_socket, *api.ROUTES, *conflicts_api.ROUTES, *history_api.ROUTES, *notes_api.ROUTES, *identity_api.ROUTES],
+        [sync_socket, *(route for part in PARTS for route in part.ROUTES)],
         dependencies={"service": Provide(lambda: service, use_cache=True, sync_to_thread=False)},
         exception_handlers={
             TidenoteError: _on_error,

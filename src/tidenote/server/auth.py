@@ -131,7 +131,7 @@ class Tokens:
         self,
         device_id: str = ANY,
         vaults: Iterable[str] = (ANY,),
-        role: Literal["reader", "editor"] = "editor",
+        role: Role = "editor",
     ) -> str:
         """Add a token to the file and return it; it cannot be read from the file later."""
         token = secrets.token_urlsafe(32)

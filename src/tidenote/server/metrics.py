@@ -29,6 +29,9 @@ class Metrics:
         self.backup_time = Gauge(
             "tidenote_backup_time_seconds", "When the last scheduled backup was begun", registry=self.registry
         )
+        self.holds = Gauge(
+            "tidenote_holds", "Devices that hold something until a person decides", registry=self.registry
+        )
         self.queue = Gauge("tidenote_queue", "Pushes that wait for a commit", registry=self.registry)
 
     def render(self) -> bytes:

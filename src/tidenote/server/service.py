@@ -14,6 +14,7 @@ from tidenote.config import ServerConfig
 from tidenote.errors import AccessError, ConfigError
 from tidenote.server.auth import TOKENS_FILE, Tokens
 from tidenote.server.blobs import BlobStore
+from tidenote.server.holds import Holdings
 from tidenote.server.hub import Hub
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus, PubSub
@@ -43,6 +44,7 @@ class Service:
         bus: where commits are published.
         metrics: what is counted.
         connections: the open sockets.
+        holdings: what devices hold back until a person decides.
         upkeep: what is done when nobody waits for it.
     """
 
@@ -54,6 +56,7 @@ class Service:
     bus: Bus[Publication]
     metrics: Metrics
     connections: Connections
+    holdings: Holdings
     upkeep: Upkeep
     _writer: ThreadPoolExecutor
     _readers: ThreadPoolExecutor
@@ -143,6 +146,7 @@ async def open_service(config: ServerConfig, *, store: Store | None = None) -> A
             metrics=metrics,
             connections=Connections(config.max_connections, metrics),
             upkeep=Upkeep(lambda: list(hubs.values()), blobs, bus, config, metrics),
+            holdings=Holdings(),
             _writer=stack.enter_context(ThreadPoolExecutor(1, "tidenote-writer")),
             _readers=stack.enter_context(ThreadPoolExecutor(READERS, "tidenote-reader")),
             _stack=stack,

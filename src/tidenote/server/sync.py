@@ -18,7 +18,7 @@ from tidenote.errors import CODES, Action, ProtocolError, StorageError, Tidenote
 from tidenote.server.hub import BUG, Committed, Hub
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus
-from tidenote.wire.messages import ErrorMessage, SyncAck, encode
+from tidenote.wire.messages import ErrorMessage, Notice, SyncAck, encode
 from tidenote.wire.session import Fail, Publication, Read, Send, ServerSession, Submit
 
 logger = logging.getLogger("tidenote.server")
@@ -125,6 +125,11 @@ class Connection:
         self._session.fail(code, message)
         self._wake.set()
 
+    def notice(self, topic: str) -> None:
+        """Tell the client to look again at something that is no change."""
+        self._session.notice(topic)
+        self._wake.set()
+
     # -- reading
 
     async def _read(self) -> None:
@@ -220,7 +225,7 @@ class Connection:
             logger.exception("vault %s could not be read after %d", self._hub.name, step.after)
             self._session.fail(*BUG)
 
-    async def _send(self, message: SyncAck | ErrorMessage) -> None:
+    async def _send(self, message: SyncAck | ErrorMessage | Notice) -> None:
         _count(self._metrics, message)
         try:
             async with asyncio.timeout(self._config.write_timeout_ms / 1000):
@@ -265,6 +270,12 @@ class Connections:
             raise ProtocolError("the server is shutting down", "server_stopping")
         if len(self._open) >= self._most:
             raise ProtocolError("the server has as many connections as it may", "overloaded")
+
+    def notice(self, vault: str, topic: str) -> None:
+        """Tell everyone who is connected to a vault to look again at something that is no change."""
+        for connection in self._open:
+            if connection.name[0] == vault:
+                connection.notice(topic)
 
     async def run(self, connection: Connection) -> None:
         """Serve a connection; an older one of the same device and vault is ended, which may be a dead one."""
@@ -328,7 +339,7 @@ async def answer(
             await read_page(hub, session, step)
         else:
             break
-    if isinstance(step, Send):
+    if isinstance(step, Send) and not isinstance(step.message, Notice):
         message = step.message
     elif isinstance(step, Fail):
         message = await settle(hub, step, may_write=may_write)
@@ -373,9 +384,9 @@ def close_code(code: str) -> int:
     return 1013 if CODES[code].action is Action.RETRY else 1008
 
 
-def _count(metrics: Metrics, message: SyncAck | ErrorMessage) -> None:
+def _count(metrics: Metrics, message: SyncAck | ErrorMessage | Notice) -> None:
     if isinstance(message, ErrorMessage):
         metrics.errors.labels(message.code).inc()
-        return
-    for rejected in message.rejected or ():
-        metrics.rejected.labels(rejected.code).inc()
+    elif isinstance(message, SyncAck):
+        for rejected in message.rejected or ():
+            metrics.rejected.labels(rejected.code).inc()

@@ -41,6 +41,9 @@ MAX_ID_LENGTH: Final = 128
 MAX_NONCE_LENGTH: Final = 64
 """The longest name that a client may give a connection."""
 
+MAX_HOLD_KEYS: Final = 1000
+"""The most keys that a hold names; `count` says how many there are."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,100}/[\w.+-]{1,100}")
 
@@ -138,6 +141,15 @@ class ErrorMessage(Struct, tag="error", omit_defaults=True):
     epoch: str | None = None
     quarantine: bool = False
     nonce: str | None = None
+
+
+class Notice(Struct, tag="notice"):
+    """Server to client: something else than the notes is new, to be looked at again by REST.
+
+    `topic` is `holds`, `conflicts`, `devices`, or one of a later version.
+    """
+
+    topic: str
 
 
 class ManifestEntry(Struct):
@@ -375,6 +387,65 @@ class Trash(Struct, omit_defaults=True):
     next: str | None = None
 
 
+HoldKind = Literal["delete_out", "delete_in", "quarantine"]
+"""What a device holds back until a person decides: deletions going out, deletions coming in, notes that may be gone."""
+
+HoldDecision = Literal["confirm", "refuse"]
+
+
+class WireHold(Struct):
+    """What a device holds back, of one kind: `count` keys, the first of them by name, `since` ms since 1970."""
+
+    kind: HoldKind
+    keys: list[str]
+    count: int
+    since: int
+
+
+class HoldsReport(Struct):
+    """The body of `PUT /api/v1/holds`: all that the device holds back now."""
+
+    holds: list[WireHold]
+
+
+class DecidedHold(Struct):
+    """What a person decided about a hold."""
+
+    kind: HoldKind
+    decision: HoldDecision
+
+
+class DecidedHolds(Struct):
+    """The answer of `PUT /api/v1/holds`."""
+
+    decisions: list[DecidedHold]
+
+
+class DeviceHold(Struct, omit_defaults=True):
+    """One hold of one device in the list; `decision` is what the device has not yet done."""
+
+    device_id: str
+    kind: HoldKind
+    keys: list[str]
+    count: int
+    since: int
+    decision: HoldDecision | None = None
+
+
+class Holds(Struct):
+    """The answer of `GET /api/v1/holds`."""
+
+    holds: list[DeviceHold]
+
+
+class DecideRequest(Struct):
+    """The body of `POST /api/v1/holds/decide`."""
+
+    device_id: str
+    kind: HoldKind
+    decision: HoldDecision
+
+
 class GcRequest(Struct):
     """The body of `POST /api/v1/gc`."""
 
@@ -463,7 +534,7 @@ _HEAD = msgspec.json.Decoder(_Head)
 _PUSH = msgspec.json.Decoder(IncomingPush)
 _CHANGE = msgspec.json.Decoder(WireChange)
 _FIELDS = msgspec.json.Decoder(dict[str, Raw])
-_FROM_SERVER = msgspec.json.Decoder(SyncAck | ErrorMessage)
+_FROM_SERVER = msgspec.json.Decoder(SyncAck | ErrorMessage | Notice)
 
 
 def encode(message: object) -> bytes:
@@ -504,16 +575,16 @@ def decode_push(data: bytes | str) -> IncomingPush | None:
     return push
 
 
-def decode_from_server(data: bytes | str) -> SyncAck | ErrorMessage | None:
+def decode_from_server(data: bytes | str) -> SyncAck | ErrorMessage | Notice | None:
     """Return a server's message; None for a type that this version does not know, which is ignored.
 
     Raises:
         ProtocolError: `bad_message`.
     """
     try:
-        if _HEAD.decode(data).type not in ("sync_ack", "error"):
+        if _HEAD.decode(data).type not in ("sync_ack", "error", "notice"):
             return None
-        message: SyncAck | ErrorMessage = _FROM_SERVER.decode(data)
+        message: SyncAck | ErrorMessage | Notice = _FROM_SERVER.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise ProtocolError(f"not a valid message: {error}") from None
     return message

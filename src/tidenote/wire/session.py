@@ -25,6 +25,7 @@ from tidenote.wire.messages import (
     MAX_TEXT_BYTES,
     ErrorMessage,
     IncomingPush,
+    Notice,
     Rejected,
     SyncAck,
     SyncPush,
@@ -112,7 +113,7 @@ class Read:
 class Send:
     """Step: send this message, then ask for the next step."""
 
-    message: SyncAck | ErrorMessage
+    message: SyncAck | ErrorMessage | Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +215,8 @@ class ServerSession:
         """Per key the changes that this connection got acknowledged -> the clock then."""
         self._bad: deque[ErrorMessage] = deque()
         self._bad_messages = 0
+        self._notices: deque[str] = deque()
+        """Topics that the client is still to be told of."""
         self._failure: Fail | None = None
         self._reading: _Reading | None = None
 
@@ -286,6 +289,11 @@ class ServerSession:
         """End the session with an error; the first one counts."""
         self._failure = self._failure or Fail(ErrorMessage(code, message, epoch, nonce=nonce))
 
+    def notice(self, topic: str) -> None:
+        """Tell the client to look again at something that is no change; several times before it is sent are once."""
+        if topic not in self._notices:
+            self._notices.append(topic)
+
     # -- what to do
 
     @property
@@ -306,6 +314,8 @@ class ServerSession:
             return Send(self._bad.popleft())
         if self._submits:
             return self._submits.popleft()
+        if self._notices and self.position is not None:
+            return Send(Notice(self._notices.popleft()))
         if self._reading and self._reading.page and (message := self._tell_page(self._reading, self._reading.page)):
             return message
         if self._reading or self.position is None:
@@ -323,7 +333,8 @@ class ServerSession:
 
     def _receive_push(self, push: IncomingPush) -> None:
         first = self.position is None
-        if self._is_foreign(push):
+        missed_deletions = first and 0 < push.last_ack < self._tombstones_gone_before
+        if self._is_foreign(push, missed_deletions=missed_deletions):
             return
         if push.last_ack > self.head:
             self._failure = Fail(
@@ -331,7 +342,7 @@ class ServerSession:
                 rolled_back=push.epoch == self.epoch,
             )
             return
-        if first and 0 < push.last_ack < self._tombstones_gone_before:
+        if missed_deletions:
             message = "this device was away for so long that deletions are forgotten which it has not heard of"
             self._failure = Fail(ErrorMessage("resync_required", message, self.epoch, quarantine=True))
             return
@@ -347,17 +358,17 @@ class ServerSession:
             else:
                 self.committed(self._numbers, (), (), 0)
 
-    def _is_foreign(self, push: IncomingPush) -> bool:
+    def _is_foreign(self, push: IncomingPush, *, missed_deletions: bool) -> bool:
         """Check the epochs that a client synced under; a foreign one ends the session, unless it only offers."""
         for epoch in (push.epoch, push.offer):
             if epoch is None:
                 continue
             later = generation_of(epoch) > generation_of(self.epoch)
             if later or (epoch != self.epoch and push.offer is None):
-                self._failure = Fail(
-                    ErrorMessage("resync_required", f"this vault's log is {self.epoch}, not {epoch}", self.epoch),
-                    later_epoch=epoch if later else None,
-                )
+                why = f"this vault's log is {self.epoch}, not {epoch}"
+                # Receipts go on rising from epoch to epoch.
+                message = ErrorMessage("resync_required", why, self.epoch, quarantine=missed_deletions)
+                self._failure = Fail(message, later_epoch=epoch if later else None)
                 return True
         return False
 
@@ -561,7 +572,18 @@ class Failed:
     nonce: str | None = None
 
 
-ClientEvent = Received | Failed
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Event: something else than the notes is new; whom the topic concerns asks by REST what.
+
+    Attributes:
+        topic: `holds`, `conflicts` or `devices`, or one that this version does not know.
+    """
+
+    topic: str
+
+
+ClientEvent = Received | Failed | Noticed
 
 
 class ClientSession:
@@ -636,6 +658,8 @@ class ClientSession:
             return
         if isinstance(message, ErrorMessage):
             self._fail(message)
+        elif isinstance(message, Notice):
+            self._events.append(Noticed(message.topic))
         elif not 0 <= message.ack_timestamp <= MAX_TIMESTAMP:
             raise ProtocolError("ack_timestamp is not an integer in 0..2^53-1")
         elif message.epoch is not None and message.epoch != self.epoch and self.epoch not in (None, self._offer):
