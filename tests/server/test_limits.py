@@ -1,0 +1,91 @@
+"""What one device or one address may take."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tidenote.errors import ProtocolError
+from tidenote.server import limits
+from tidenote.server.limits import Crowd, Pace, Paces, address_of
+
+
+def test_a_burst_then_so_many_a_second() -> None:
+    pace = Pace(10, 100, now=0.0)
+    assert pace.take(100, 0.0) == 0
+    assert pace.take(20, 0.0) == 2.0
+    assert pace.wait_s(1.5) == 0.5
+    assert not pace.is_rested(11.9)
+    assert pace.is_rested(12.0)
+    assert pace.take(100, 1000.0) == 0, "a long rest is worth one burst"
+    assert pace.take(10, 1000.0) == 1.0
+
+
+def test_a_clock_that_goes_back_costs_nobody_anything() -> None:
+    pace = Pace(10, 10, now=100.0)
+    assert pace.take(10, 50.0) == 0
+    assert pace.take(10, 100.5) == 0.5
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.integers(0, 500)), max_size=50))
+def test_who_waits_as_told_never_gets_more_than_the_pace(pushes: list[tuple[float, int]]) -> None:
+    pace, now, total = Pace(50, 200, now=0.0), 0.0, 0
+    for rest, number in pushes:
+        now += rest + pace.wait_s(now + rest)
+        total += number
+        pace.take(number, now)
+        # One push is taken whole, so that at most one is ahead of the pace.
+        assert total - number <= 200 + 50 * now + 1e-6
+
+
+def test_paces_are_per_device_and_forgotten_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_PACES", 2)
+    now = [0.0]
+    paces = Paces(1, 1, lambda: now[0])
+    assert paces.wait_s("a") == 0
+    assert paces.take("a", 2) == 1
+    assert paces.take("b", 1) == 0
+    assert paces.wait_s("a") == 1
+    now[0] = 1.5
+    assert paces.take("c", 1) == 0
+    assert len(paces._paces) == 2, "b rests, a does not yet"
+    assert paces.take("a", 1) == 0.5
+
+
+def test_a_crowd_is_bounded_in_all_three_ways() -> None:
+    crowd = Crowd(in_all=4, per_device=2, per_address=3)
+    with crowd.joined("a", "x"), crowd.joined("a", "y"):
+        with pytest.raises(ProtocolError, match="this device") as caught:
+            crowd.check_room("a", "z")
+        assert caught.value.code == "overloaded"
+        with crowd.joined("b", "x"), crowd.joined("c", "x"):
+            assert len(crowd) == 4
+            with pytest.raises(ProtocolError, match="the server"):
+                crowd.check_room("d", "z")
+        with crowd.joined("b", "x"):
+            crowd.check_room("c", "x")
+            with crowd.joined("d", "z"):
+                pass
+    assert len(crowd) == 0
+    crowd.check_room("a", "x")
+    assert not crowd._devices
+    assert not crowd._addresses
+    crowd = Crowd(in_all=9, per_device=9, per_address=1)
+    with crowd.joined("a", "x"), pytest.raises(ProtocolError, match="this address"):
+        crowd.check_room("b", "x")
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:bbbb::9", "2001:db8:1:2::/64"),
+        ("/run/socket", "/run/socket"),
+        (None, ""),
+    ],
+)
+def test_what_counts_as_one_address(host: str | None, address: str) -> None:
+    assert address_of(host) == address
