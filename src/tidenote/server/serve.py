@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -21,10 +22,16 @@ from tidenote.server.service import Service, open_service
 from tidenote.server.store.contract import Store
 from tidenote.server.uvicorn_protocols import http_protocol, websocket_protocol
 
+if sys.platform != "win32":
+    import resource
+
 logger = logging.getLogger("tidenote.server")
 
 BACKLOG: Final = 2048
 """How many connections may wait to be accepted."""
+
+OTHER_FILES: Final = 200
+"""How many files a server has open besides its connections, about."""
 
 KEEP_ALIVE_S: Final = 30
 """How long a connection stays open between two requests: longer than devices that poll pause."""
@@ -83,6 +90,7 @@ async def serve(config: ServerConfig, on_start: Callable[[Running], object]) -> 
 
 def run(config: ServerConfig, on_start: Callable[[Running], object]) -> None:
     """Serve as `serve` does, on the fastest event loop there is; for a program that does nothing else."""
+    _raise_file_limit(config.max_connections)
     factory = uvicorn.Config(_no_app, loop="auto", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(config, on_start))
@@ -209,6 +217,22 @@ def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[N
         for number in STOP_SIGNALS:
             with contextlib.suppress(NotImplementedError):
                 loop.remove_signal_handler(number)
+
+
+def _raise_file_limit(connections: int) -> None:
+    """Let the process have as many files open as its connections need; many systems begin with a few hundred."""
+    if sys.platform == "win32":
+        return
+    wanted = connections + OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    with contextlib.suppress(OSError, ValueError):  # macOS has a limit below the hard one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        soft = limit
+    if soft < wanted:
+        logger.warning("the system lets us open %d files: enough for about %d connections", soft, soft - OTHER_FILES)
 
 
 async def _no_app(scope: Any, receive: Any, send: Any) -> None:

@@ -54,9 +54,7 @@ def cuts(wal: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("how", ["cut off", "zeroed"])
-def test_c7_what_is_left_is_a_prefix_of_the_commits(
-    tmp_path: Path, recorded: tuple[Path, list[int]], how: str
-) -> None:
+def test_c7_what_is_left_is_a_prefix_of_the_commits(tmp_path: Path, recorded: tuple[Path, list[int]], how: str) -> None:
     torn, sizes = recorded
     whole = (torn / WAL).read_bytes()
     seen: set[int] = set()
