@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-NAMES = ("live", "folders", "first_sync", "reconnect", "memory")
+NAMES = ("live", "folders", "first_sync", "reconnect", "memory", "hostile")
 
 
 def main() -> None:

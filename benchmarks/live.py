@@ -48,7 +48,7 @@ def message(number: int) -> str:
 @contextlib.contextmanager
 def device(port: int, name: str) -> Iterator[ClientConnection]:
     """Connect a device that has caught up."""
-    with connect(f"ws://127.0.0.1:{port}/ws/sync?device_id={name}", compression=None) as connection:
+    with connect(f"ws://127.0.0.1:{port}/ws/sync?device_id={name}", compression=None, max_size=None) as connection:
         connection.send('{"type": "sync_push", "changes": [], "last_ack": 0}')
         connection.recv(timeout=10)
         yield connection

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, take_in
+from tidenote.core.merge import merge_text
+from tidenote.core.merged import Merge
 from tidenote.core.register import EMPTY, Register
 from tidenote.core.sides import OnTie
 from tidenote.core.version import Change, Dot, Record, Version
@@ -23,8 +25,12 @@ class Log:
         self.entries: dict[str, CrdtEntry] = {}
         self.blobs: set[str] = set()
 
-    def take_in(self, *pushes: Sequence[Change], wall_ms: int = 0) -> Batch:
-        batch = take_in(self, pushes, author=self.author, wall_ms=wall_ms, on_tie=self.on_tie)
+    def take_in(
+        self, *pushes: Sequence[Change], wall_ms: int = 0, settle: Iterable[str] = (), merge: Merge = merge_text
+    ) -> Batch:
+        batch = take_in(
+            self, pushes, author=self.author, wall_ms=wall_ms, on_tie=self.on_tie, settle=settle, merge=merge
+        )
         self.versions += batch.versions
         self.entries |= {entry.key: entry for entry in batch.entries}
         self.clock = batch.clock

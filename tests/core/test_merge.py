@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tidenote.core import merge as module
-from tidenote.core.diff import Steps
+from tidenote.core.diff import Purse, Steps, TooMuchWork
 from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merged, Part
 from tidenote.core.words import missing_words, words
@@ -160,8 +160,8 @@ def test_work_on_hard_texts_of_a_mebibyte_is_bounded(name: str, monkeypatch: pyt
     budgets: list[Steps] = []
 
     class Counted(Steps):
-        def __init__(self, limit: int) -> None:
-            super().__init__(limit)
+        def __init__(self, limit: int, purse: Purse | None = None) -> None:
+            super().__init__(limit, purse)
             budgets.append(self)
 
     monkeypatch.setattr(module, "Steps", Counted)
@@ -170,3 +170,28 @@ def test_work_on_hard_texts_of_a_mebibyte_is_bounded(name: str, monkeypatch: pyt
     assert not missing_words([base], [[first], [second]], [merged.text])
     # The last request may exceed what was left by its own size; after that nothing is granted.
     assert all(budget.left > -4 * MIB for budget in budgets)
+
+
+# -- within a purse
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_what_costs_more_than_is_in_the_purse_is_not_merged(name: str) -> None:
+    purse = Purse(150_000)
+    with pytest.raises(TooMuchWork):
+        merge_text(*HARD[name], purse=purse)
+    assert purse.left >= 0
+    # It leaves room for others: its size alone says that it is too much.
+    assert purse.left == 150_000 or name == "front matter of brackets"
+
+
+def test_a_purse_never_alters_what_comes_out() -> None:
+    for case in cases():
+        texts = case["base"], case["a"], case["b"]
+        purse = Purse(10**7)
+        assert merge_text(*texts, purse=purse) == merge_text(*texts)
+        spent = 10**7 - purse.left
+        assert spent >= sum(map(len, texts))
+        assert merge_text(*texts, purse=Purse(spent)) == merge_text(*texts)
+        with pytest.raises(TooMuchWork):
+            merge_text(*texts, purse=Purse(spent - 1))

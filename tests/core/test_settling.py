@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from core.changes import KEY, delete, dots, names, write
 from core.log import Log
 from tidenote.core import intake
+from tidenote.core.diff import TooMuchWork
+from tidenote.core.merge import merge_text
+from tidenote.core.merged import Merge, Merged
 from tidenote.core.register import EMPTY, Register
 from tidenote.core.resolve import resolve
 from tidenote.core.sides import OnTie
@@ -227,6 +230,52 @@ def test_work_is_bounded_even_if_keys_kept_settling_each_other(monkeypatch: pyte
     assert shown(log) == "new"
 
 
+# -- what takes too much work for a batch
+
+
+def never(*_: str) -> Merged:
+    raise TooMuchWork
+
+
+def test_what_takes_too_much_work_waits_as_siblings_and_is_settled_by_a_later_batch() -> None:
+    log = log_after([ORIGIN], [write("2a", TOP, base="1x")])
+    batch = log.take_in([write("2b", BOTTOM, base="1x"), write("3b", "other", key=B, base="")], merge=never)
+    assert batch.late == {KEY}
+    assert names(log.register(KEY).siblings) == "2a 2b"
+    assert log.take_in([write("4c", "more", key=C, base="")]).late == set()
+    settled = log.take_in(settle=[KEY])
+    assert (settled.late, shown(log)) == (set(), BOTH)
+    assert [entry.key for entry in settled.entries] == [KEY]
+    # Once it is done there is nothing left to do, and nobody wrote these keys.
+    for keys in ([KEY], [B], ["note:none.md"]):
+        assert log.take_in(settle=keys).versions == []
+
+
+def test_a_change_that_comes_in_between_is_settled_with_the_others() -> None:
+    log = log_after([ORIGIN], [write("2a", TOP, base="1x")])
+    log.take_in([write("2b", BOTTOM, base="1x")], merge=never)
+    log.take_in([write("9c", "one\n2\nthree\n", base="1x")], merge=never)
+    log.take_in(settle=[KEY])
+    assert shown(log) == BOTH.replace("two", "2")
+
+
+def test_an_edit_that_follows_a_rename_waits_as_a_whole() -> None:
+    log = log_after([ORIGIN], RENAME, [write("9b", TOP, key=B, base="5a")])
+    assert log.take_in([write("10c", BOTTOM, base="1x")], merge=never).late == {KEY}
+    assert (names(log.register(KEY).siblings), shown(log, B)) == ("6a 10c", TOP)
+    log.take_in(settle=[KEY])
+    assert (target(log), shown(log, B)) == (B, BOTH)
+
+
+@pytest.mark.parametrize(("characters", "siblings"), [(len(TOP) + len(BOTTOM), 1), (len(TOP) + len(BOTTOM) - 1, 2)])
+def test_more_text_than_is_bearable_is_left_to_a_person(
+    characters: int, siblings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidenote.core.resolve.MAX_CHARACTERS", characters)
+    log = log_after([ORIGIN], [write("2a", TOP, base="1x")], [write("2b", BOTTOM, base="1x")])
+    assert len(log.register(KEY).siblings) == siblings
+
+
 # -- properties
 
 
@@ -279,6 +328,8 @@ class World:
     devices: list[Device]
     written: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
+    merge: Merge = merge_text
+    """What a batch may merge; the rest is settled by later ones."""
 
     def edit(self, device: Device, key: str, draw: st.DataObject) -> None:
         """Let a person change what a device shows."""
@@ -316,7 +367,9 @@ class World:
         """Take everything in that some devices have not sent yet, as one batch, and check what must always hold."""
         before = dict(self.log.entries)
         count = len(self.log.versions)
-        batch = self.log.take_in(*(push for device in devices for push in device.outbox))
+        batch = self.log.take_in(*(push for device in devices for push in device.outbox), merge=self.merge)
+        while batch.late:
+            batch = self.log.take_in(settle=sorted(batch.late))
         for device in devices:
             device.outbox.clear()
         # What the server wrote is based on nothing but siblings that stood then.
@@ -329,7 +382,7 @@ class World:
                 assert len(change.base) > 1 or change.merged_from
                 assert all(any(self.log.version(key, dot) for key in KEYS) for dot in change.merged_from)
             registers[change.key] = registers[change.key].join(Register.of(change))
-        self.check({entry.key for entry in batch.entries})
+        self.check({version.change.key for version in self.log.versions[count:]})
 
     def check(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -351,7 +404,8 @@ def _words(changes: Iterable[Change]) -> set[str]:
 def test_no_word_is_lost_and_everything_is_settled_or_asked(data: st.DataObject, count: int, on_tie: OnTie) -> None:
     log = Log()
     log.on_tie = on_tie
-    world = World(log, [Device(f"d{number}") for number in range(count)])
+    merge = data.draw(st.sampled_from(list[Merge]([merge_text, never])))
+    world = World(log, [Device(f"d{number}") for number in range(count)], merge=merge)
     for _ in range(data.draw(st.integers(1, 14))):
         device = data.draw(st.sampled_from(world.devices))
         step = data.draw(st.sampled_from(["edit", "edit", "edit", "look", "send", "send all"]))

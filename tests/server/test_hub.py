@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from tidenote.config import ServerConfig
+from tidenote.core.bounded import BoundedMerge, Texts
 from tidenote.core.intake import Batch
+from tidenote.core.merge import merge_text
+from tidenote.core.merged import Merge, Merged
 from tidenote.core.version import BlobRef, Change, Dot
-from tidenote.errors import StorageError
+from tidenote.errors import StorageError, TidenoteError
 from tidenote.server.hub import Committed, Hub
+from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import PubSub, Subscription
 from tidenote.server.store.memory import MemoryStore
@@ -43,10 +47,12 @@ class TroubledStore(MemoryStore):
         *,
         wall_ms: int,
         has_blob: Callable[[str], bool],
+        settle: Iterable[str] = (),
+        merge: Merge = merge_text,
     ) -> Batch:
         self.batches.append([len(changes) for changes in pushes])
         self.trouble(pushes)
-        return super().take_in(vault, pushes, wall_ms=wall_ms, has_blob=has_blob)
+        return super().take_in(vault, pushes, wall_ms=wall_ms, has_blob=has_blob, settle=settle, merge=merge)
 
 
 @pytest.fixture
@@ -67,16 +73,20 @@ async def a_hub(
     blobs: Sequence[str] = (),
 ) -> AsyncIterator[Hub]:
     with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(2) as readers:
-        async with Hub(
-            store.create_vault("main"),
-            store,
-            bus,
-            writer=writer,
-            readers=readers,
-            has_blob=lambda sha256: sha256 in blobs,
-            config=config or ServerConfig(),
-            metrics=Metrics(),
-        ) as hub:
+        async with (
+            Merger() as merger,
+            Hub(
+                store.create_vault("main"),
+                store,
+                bus,
+                merger=merger,
+                writer=writer,
+                readers=readers,
+                has_blob=lambda sha256: sha256 in blobs,
+                config=config or ServerConfig(),
+                metrics=Metrics(),
+            ) as hub,
+        ):
             yield hub
 
 
@@ -350,3 +360,104 @@ async def test_on_a_real_disk_what_was_acknowledged_is_there_after_reopening(
         assert hub.clock == clock
         assert [key for key, _ in await hub.manifest(None, 10)] == ["note:1.md", "note:2.md"]
     again.close()
+
+
+# -- what takes too long for a commit
+
+LINES = [f"line {number}" for number in range(9000)]
+OLD = "\n".join(LINES)
+MINE, YOURS = OLD.replace("line 7\n", "LINE 7\n"), OLD.replace("line 3900", "LINE 3900")
+BOTH = MINE.replace("line 3900", "LINE 3900")
+"""Long enough for a process of its own, and merged in a moment."""
+
+
+def rivals(number: int) -> list[Change]:
+    """Return a note and two concurrent edits of it, of different times."""
+    first = Dot(1, "a")
+    key = f"note:{number}.md"
+    return [
+        Change(key, first, OLD, base=frozenset()),
+        Change(key, Dot(2, "a"), MINE, base=frozenset([first])),
+        Change(key, Dot(3, "b"), YOURS, base=frozenset([first])),
+    ]
+
+
+async def until_shown(hub: Hub, number: int, *texts: str) -> None:
+    """Wait until a note has these siblings."""
+    async with asyncio.timeout(30):
+        while True:
+            (entry,) = await hub.entries([f"note:{number}.md"])
+            if [change.value for change in entry.register.siblings] == list(texts):
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_a_long_merge_is_made_apart_and_told_like_every_commit(
+    store: TroubledStore, bus: PubSub[Publication]
+) -> None:
+    async with a_hub(store, bus) as hub:
+        with bus.subscribe(hub.topic, lambda: None) as told:
+            committed = await hub.submit(rivals(1))
+            assert len(committed.accepted) == 3
+            await until_shown(hub, 1, BOTH)
+            # What comes after the merge's commit is told after it.
+            await hub.submit([change(2)])
+            (_, publication, _), _ = told.drain()
+        assert (publication.previous_clock, publication.clock) == (committed.clock, committed.clock + 1)
+        (settled,) = [entry.register.winner for entry in publication.entries or ()]
+        assert settled
+        assert (settled.value, settled.dot.device_id, settled.conflict) == (BOTH, f"server.{hub.epoch}", False)
+
+
+async def test_what_arrives_while_it_is_merged_is_merged_too(store: TroubledStore, bus: PubSub[Publication]) -> None:
+    async with a_hub(store, bus) as hub:
+        merge, asked = hub._merger.merge, asyncio.Event()
+
+        async def slowly(texts: Texts) -> Merged:
+            if not asked.is_set():
+                asked.set()
+                third = Change("note:1.md", Dot(9, "c"), OLD + "\nthe end", base=frozenset([Dot(1, "a")]))
+                await hub.submit([third])
+            return await merge(texts)
+
+        hub._merger.merge = slowly  # type: ignore[method-assign]
+        await hub.submit(rivals(1))
+        await until_shown(hub, 1, BOTH + "\nthe end")
+        assert asked.is_set()
+
+
+async def test_what_was_not_settled_when_the_server_ended_is_when_it_starts(
+    store: TroubledStore, bus: PubSub[Publication]
+) -> None:
+    store.create_vault("main")
+    store.take_in("main", [rivals(1)], wall_ms=0, has_blob=bool, merge=BoundedMerge(0))
+    different = [Change("note:5.md", Dot(1, name), f"by {name}", base=frozenset()) for name in ("x", "y")]
+    store.take_in("main", [different], wall_ms=0, has_blob=bool)
+    async with a_hub(store, bus) as hub:
+        await until_shown(hub, 1, BOTH)
+        assert await hub.open_conflicts(None, 10) == ["note:5.md"]
+
+
+async def test_texts_that_cannot_be_merged_stay_siblings_and_hold_up_no_others(
+    store: TroubledStore, bus: PubSub[Publication], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_hub(store, bus) as hub:
+        merge = hub._merger.merge
+
+        async def fail(texts: Texts) -> Merged:
+            hub._merger.merge = merge  # type: ignore[method-assign]
+            raise TidenoteError("the process died", "internal_error")
+
+        hub._merger.merge = fail  # type: ignore[method-assign]
+        await hub.submit(rivals(1))
+        await hub.submit(rivals(2))
+        await until_shown(hub, 2, BOTH)
+        await until_shown(hub, 1, MINE, YOURS)
+    assert "a note stays in conflict: the process died" in caplog.text
+
+
+async def test_a_question_about_long_texts_is_answered_with_their_merge(
+    store: TroubledStore, bus: PubSub[Publication]
+) -> None:
+    async with a_hub(store, bus) as hub:
+        assert (await hub.read_merging(lambda _store, _vault, merge: merge(OLD, MINE, YOURS))).text == BOTH

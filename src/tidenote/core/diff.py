@@ -15,16 +15,51 @@ from typing import NamedTuple, TypeVar
 T = TypeVar("T", bound=Hashable)
 
 
-class Steps:
-    """How much more work may be done, in comparisons: about 3 million a second."""
+class TooMuchWork(Exception):
+    """What was asked for takes more steps than a purse has."""
+
+
+class Purse:
+    """Steps that several merges have together; who wants more than are left gets nothing, instead of less exactness."""
 
     __slots__ = ("left",)
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def take(self, count: int) -> None:
+        """Take steps away.
+
+        Raises:
+            TooMuchWork: there are not as many; none is taken then.
+        """
+        if count > self.left:
+            raise TooMuchWork
+        self.left -= count
+
+
+class Steps:
+    """How much more work may be done, in comparisons: about 3 million a second.
+
+    Args:
+        limit: after so many the answer becomes coarser.
+        purse: what they are taken from besides.
+    """
+
+    __slots__ = ("_purse", "left")
+
+    def __init__(self, limit: int, purse: Purse | None = None) -> None:
         self.left = limit
+        self._purse = purse
 
     def spend(self, count: int) -> bool:
-        """Take steps away; say whether there were as many. Once there were not, no later request is granted."""
+        """Take steps away; say whether there were as many. Once there were not, no later request is granted.
+
+        Raises:
+            TooMuchWork: the purse has not as many.
+        """
+        if self._purse is not None:
+            self._purse.take(count)
         self.left -= count
         return self.left >= 0
 

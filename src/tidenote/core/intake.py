@@ -12,8 +12,11 @@ from typing import Final, Protocol
 
 from tidenote.core.clock import too_far_ahead
 from tidenote.core.crdt import CrdtEntry
+from tidenote.core.diff import TooMuchWork
+from tidenote.core.merge import merge_text
+from tidenote.core.merged import Merge
 from tidenote.core.register import Register
-from tidenote.core.resolve import resolve
+from tidenote.core.resolve import Settlement, resolve
 from tidenote.core.sides import OnTie
 from tidenote.core.version import SERVER_PREFIX, UNDATED, Change, Dot, Record, Version
 from tidenote.errors import RefusedChange
@@ -89,6 +92,7 @@ class Batch:
             the covered dots that have not arrived.
         replaced: per key the dots that were siblings or arrived now, and are no siblings any more.
         results: one per submitted change, in order.
+        late: keys whose siblings stay for now, because merging them takes more work than this batch may cost.
     """
 
     previous_clock: int
@@ -97,10 +101,18 @@ class Batch:
     entries: list[CrdtEntry] = field(default_factory=list)
     replaced: dict[str, set[Dot]] = field(default_factory=dict)
     results: list[Taken | Refused] = field(default_factory=list)
+    late: set[str] = field(default_factory=set)
 
 
 def take_in(
-    view: View, pushes: Iterable[Sequence[Change]], *, author: str, wall_ms: int, on_tie: OnTie = "review"
+    view: View,
+    pushes: Iterable[Sequence[Change]],
+    *,
+    author: str,
+    wall_ms: int,
+    on_tie: OnTie = "review",
+    settle: Iterable[str] = (),
+    merge: Merge = merge_text,
 ) -> Batch:
     """Join pushed changes into the log's registers and settle what can be settled.
 
@@ -110,18 +122,21 @@ def take_in(
         author: the device id of the server's own versions, `server.<epoch>`.
         wall_ms: the server's wall clock, ms since 1970; only bounds timestamps.
         on_tie: what the vault does with merges of edits that have equal timestamps.
+        settle: keys to look at besides: those that were `late` before.
+        merge: merges two texts; where it raises `TooMuchWork` the key is late.
     """
-    return _Intake(view, author, wall_ms, on_tie).run(pushes)
+    return _Intake(view, author, wall_ms, on_tie, merge).run(pushes, settle)
 
 
 class _Intake:
     """The state of one `take_in`: the view with this batch's own writes on top."""
 
-    def __init__(self, view: View, author: str, wall_ms: int, on_tie: OnTie) -> None:
+    def __init__(self, view: View, author: str, wall_ms: int, on_tie: OnTie, merge: Merge) -> None:
         self.view = view
         self.author = author
         self.wall_ms = wall_ms
         self.on_tie = on_tie
+        self.merge = merge
         self.batch = Batch(view.clock, view.clock)
         self.registers: dict[str, Register] = {}
         self.changed_at: dict[str, int] = {}
@@ -129,7 +144,7 @@ class _Intake:
         self.marks: list[tuple[str, frozenset[Dot]]] = []
         """Where notes were renamed to that a person should look at, and the dots of what says so."""
 
-    def run(self, pushes: Iterable[Sequence[Change]]) -> Batch:
+    def run(self, pushes: Iterable[Sequence[Change]], settle: Iterable[str]) -> Batch:
         for changes in pushes:
             refused_keys: set[str] = set()
             stale = self.is_stale(changes)
@@ -142,6 +157,9 @@ class _Intake:
                     refused_keys.add(change.key)
                     result = Refused(change, refusal.code, refusal.message, self.batch.clock)
                 self.batch.results.append(result)
+        for key in settle:
+            if len(self.register(key).siblings) > 1:
+                self.registers[key] = self.register(key)
         # After all changes have joined: what a rename brings along is then in place.
         self.carry_marks()
         self.settle()
@@ -210,12 +228,20 @@ class _Intake:
                 self.bring_tombstone_back(key)
         for _ in range(MAX_ROUNDS):
             before = self.batch.clock
-            for key in list(self.registers):
-                for settlement in resolve(key, self, self.on_tie):
+            for key in [key for key in self.registers if key not in self.batch.late]:
+                for settlement in self.resolve(key):
                     receipt = self.batch.clock + 1
                     self.append(Version(settlement.change(Dot(receipt, self.author)), receipt))
             if self.batch.clock == before:
                 return
+
+    def resolve(self, key: str) -> list[Settlement]:
+        """Return what settles a key; nothing, if that has to wait."""
+        try:
+            return resolve(key, self, self.on_tie, self.merge)
+        except TooMuchWork:
+            self.batch.late.add(key)
+            return []
 
     def marked(self, version: Version, before: Register) -> Version:
         """Return a version with the mark of what it replaces: whoever edits a note need not have looked at its merge.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from tidenote.core.diff import Hunk, Steps, diff, meet
+from tidenote.core.diff import Hunk, Purse, Steps, diff, meet
 from tidenote.core.frontmatter import front_size, merge_front
 from tidenote.core.hunks import Around, merge_hunk
 from tidenote.core.markdown import LOOK_AROUND
@@ -23,18 +23,25 @@ LINE_STEPS: Final = 1_000_000
 HUNK_STEPS: Final = 1_000_000
 """What the hunks of one merge may cost."""
 
+FRONT_STEPS: Final = 8
+"""What a character of front matter costs, about: it is read as YAML."""
+
 _BOM: Final = "\ufeff"
 
 T = TypeVar("T")
 
 
-def merge_text(base: str, first: str, second: str) -> Merged:
+def merge_text(base: str, first: str, second: str, *, purse: Purse | None = None) -> Merged:
     """Merge two texts that were made of one base without knowing each other.
 
     Args:
         base: the text that both sides started from.
         first: the side with the smaller dot; where both insert in one place its text comes first.
         second: the side with the greater dot; where only one value can stay it is this side's.
+        purse: what it may cost: a step a character, and those of its differences. It never alters the result.
+
+    Raises:
+        TooMuchWork: it costs more than is in the purse.
     """
     if first == second:
         return _whole(first, "base" if first == base else "both")
@@ -44,7 +51,9 @@ def merge_text(base: str, first: str, second: str) -> Merged:
         return _whole(second, "second")
     texts = (base, first, second)
     bom = choose(*(text.startswith(_BOM) for text in texts))
-    merged = _merge_plain(*map(_plain, texts))
+    if purse is not None:
+        purse.take(sum(map(len, texts)))
+    merged = _merge_plain(*map(_plain, texts), purse=purse)
     text = _with_crlf(merged.text) if _ends_in_crlf(*texts) else merged.text
     return Merged(_BOM + text if bom else text, merged.spots, merged.parts)
 
@@ -81,24 +90,31 @@ def _plain(text: str) -> str:
     return text.replace("\r\n", "\n") if _uses_crlf(text) else text
 
 
-def _merge_plain(base: str, first: str, second: str) -> Merged:
+def _merge_plain(base: str, first: str, second: str, *, purse: Purse | None) -> Merged:
     texts = [text.split("\n") for text in (base, first, second)]
     sizes = [front_size(lines) for lines in texts]
     if not any(sizes):
-        return assemble(_merge_whole(texts))
+        return assemble(_merge_whole(texts, purse))
     heads = [lines[:size] for lines, size in zip(texts, sizes, strict=True)]
+    if purse is not None:
+        purse.take(FRONT_STEPS * sum(len(line) for head in heads for line in head))
     front = merge_front(*heads)
     if front is None and all(sizes):  # a rule must not wander off into the text
         rules = heads[2]
-        front = [Piece(rules[:1], "base"), *merge_lines(*(head[1:-1] for head in heads)), Piece(rules[-1:], "base")]
+        front = [
+            Piece(rules[:1], "base"),
+            *merge_lines(*(head[1:-1] for head in heads), purse=purse),
+            Piece(rules[-1:], "base"),
+        ]
     if front is None:
-        return assemble(_merge_whole(texts))
-    return assemble([*front, *merge_lines(*(lines[size:] for lines, size in zip(texts, sizes, strict=True)))])
+        return assemble(_merge_whole(texts, purse))
+    bodies = [lines[size:] for lines, size in zip(texts, sizes, strict=True)]
+    return assemble([*front, *merge_lines(*bodies, purse=purse)])
 
 
-def _merge_whole(texts: list[list[str]]) -> list[Piece]:
+def _merge_whole(texts: list[list[str]], purse: Purse | None) -> list[Piece]:
     """Merge texts from their first line on; what would become front matter with a key twice is kept from it."""
-    pieces = merge_lines(*texts)
+    pieces = merge_lines(*texts, purse=purse)
     lines = [line for piece in pieces for line in piece.lines]
     if _repeats_a_key(lines) and not any(map(_repeats_a_key, texts)):
         pieces.insert(0, Piece([""], "combined"))
@@ -111,10 +127,10 @@ def _repeats_a_key(lines: list[str]) -> bool:
     return size > 0 and read_loosely(lines[1 : size - 1]) is None
 
 
-def merge_lines(base: list[str], first: list[str], second: list[str]) -> list[Piece]:
+def merge_lines(base: list[str], first: list[str], second: list[str], *, purse: Purse | None = None) -> list[Piece]:
     """Merge texts by their lines. The last line is empty if a text ends in a line feed: an ordinary line, too."""
-    steps = Steps(LINE_STEPS)
-    hunk_steps = Steps(HUNK_STEPS)
+    steps = Steps(LINE_STEPS, purse)
+    hunk_steps = Steps(HUNK_STEPS, purse)
     pieces: list[Piece] = []
     at = 0
     for hunk in meet(diff(base, first, steps), diff(base, second, steps), touching=True):

@@ -5,7 +5,7 @@ Values only; made by merge.py and frontmatter.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,6 +54,10 @@ class Merged:
     """In order; they don't overlap."""
     parts: tuple[Part, ...] = ()
     """In order; together they are all lines of the text, and two neighbours have different origins."""
+
+
+Merge = Callable[[str, str, str], Merged]
+"""What merges two texts: base, first, second. It may raise `TooMuchWork`."""
 
 
 @dataclass(frozen=True, slots=True)

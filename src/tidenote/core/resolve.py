@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from tidenote.core.ancestry import NoBase, nearest_common_ancestor
+from tidenote.core.merge import merge_text
+from tidenote.core.merged import Merge
 from tidenote.core.register import Register
 from tidenote.core.sides import OnTie, Side, latest
 from tidenote.core.version import BlobRef, Change, Dot, Record, Version
@@ -19,7 +21,10 @@ MAX_HOPS: Final = 16
 """How many renames in a row an edit follows."""
 
 MAX_SIBLINGS: Final = 64
-"""More texts than these are not merged: what one batch costs has to be bounded."""
+"""More texts than these are not merged: what one key costs has to be bounded."""
+
+MAX_CHARACTERS: Final = 2**22
+"""Texts that are longer together are not merged, for the same reason."""
 
 
 class Log(Protocol):
@@ -77,18 +82,22 @@ class Settlement:
         )
 
 
-def resolve(key: str, log: Log, on_tie: OnTie = "review") -> list[Settlement]:
+def resolve(key: str, log: Log, on_tie: OnTie = "review", merge: Merge = merge_text) -> list[Settlement]:
     """Return what the first row of the table that applies writes, in order; nothing if the siblings stay.
 
     Args:
         key: the key to settle, after all changes of a batch have joined.
         log: the vault.
         on_tie: what the vault does with merges of edits that have equal timestamps.
+        merge: merges two texts.
+
+    Raises:
+        TooMuchWork: the merge says so; nothing is settled then.
     """
     siblings = log.register(key).siblings
     if len(siblings) < 2:
         return []
-    case = _Case(key, siblings, log, on_tie)
+    case = _Case(key, siblings, log, on_tie, merge)
     for row in (_equal_content, _renamed, _deletions, _edits):
         if settlements := row(case):
             return settlements
@@ -103,6 +112,7 @@ class _Case:
     siblings: tuple[Change, ...]
     log: Log
     on_tie: OnTie
+    merge: Merge
 
     @property
     def deletions(self) -> list[Change]:
@@ -151,9 +161,11 @@ def _edits(case: _Case) -> list[Settlement]:
         return [_repeat(case.key, edits, base=base)]
     if len(edits) > MAX_SIBLINGS or any(change.value is None for change in edits):
         return []
+    if sum(len(change.value or "") for change in edits) > MAX_CHARACTERS:
+        return []
     side = Side.of(edits[0])
     for change in edits[1:]:
-        united = side.unite(Side.of(change), case.ancestor(side.nodes, [change.dot]), case.on_tie)
+        united = side.unite(Side.of(change), case.ancestor(side.nodes, [change.dot]), case.on_tie, case.merge)
         if united is None:
             return []
         side = united
@@ -225,7 +237,7 @@ def _receive(case: _Case, kept: Change, home: str, guests: Sequence[tuple[Change
     for change, nodes in guests:
         united = None
         if side and change.value is not None:
-            united = side.unite(Side.of(change, nodes), case.ancestor(side.nodes, nodes), case.on_tie)
+            united = side.unite(Side.of(change, nodes), case.ancestor(side.nodes, nodes), case.on_tie, case.merge)
         if united:
             side = united
             merged.append(change.dot)

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from tidenote.core.ancestry import NoBase
 from tidenote.core.merge import merge_text
+from tidenote.core.merged import Merge
 from tidenote.core.version import Change, Dot
 from tidenote.core.words import tokens
 
@@ -66,33 +67,37 @@ class Side:
             change.conflict,
         )
 
-    def unite(self, other: Side, base: Change | NoBase, on_tie: OnTie) -> Side | None:
+    def unite(self, other: Side, base: Change | NoBase, on_tie: OnTie, merge: Merge = merge_text) -> Side | None:
         """Return the side that both become; None if a person has to be asked.
 
         Args:
             other: the other side.
             base: their nearest common ancestor. One without a text is as good as none.
             on_tie: the vault's setting.
+            merge: merges two texts.
+
+        Raises:
+            TooMuchWork: the merge says so.
         """
         first, second = sorted((self, other), key=lambda side: side.dot)
         if first.text == second.text:
             return _united(first, second, second.text)
         if isinstance(base, Change) and base.value is not None:
-            return _merge(base.value, first, second, on_tie)
+            return _merge(base.value, first, second, on_tie, merge)
         if base is NoBase.UNCLEAR:
             return None
         text = greater_text(first.text, second.text)
         return None if text is None else _united(first, second, text)
 
 
-def _merge(base: str, first: Side, second: Side, on_tie: OnTie) -> Side | None:
+def _merge(base: str, first: Side, second: Side, on_tie: OnTie, merge: Merge) -> Side | None:
     """Merge with a common base. Equal timestamps prove that neither author knew of the other: worth a look."""
     live = first.live and second.live
     both_changed = base not in (first.text, second.text)
     tie = both_changed and not live and not first.times.isdisjoint(second.times)
     if tie and on_tie == "ask":
         return None
-    merged = merge_text(base, first.text, second.text)
+    merged = merge(base, first.text, second.text)
     doubtful = bool(merged.spots) and not live
     if tie and doubtful and on_tie == "review":
         return None

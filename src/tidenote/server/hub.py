@@ -18,10 +18,14 @@ from types import TracebackType
 from typing import Concatenate, Final, ParamSpec, Self, TypeVar
 
 from tidenote.config import ServerConfig
+from tidenote.core.bounded import BoundedMerge, digest
 from tidenote.core.crdt import CrdtEntry
+from tidenote.core.diff import TooMuchWork
 from tidenote.core.intake import Batch, Refused, Taken
+from tidenote.core.merged import Merge, Merged
 from tidenote.core.version import Change, Dot, Version
-from tidenote.errors import StorageError
+from tidenote.errors import StorageError, TidenoteError
+from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus
 from tidenote.server.store.contract import Store, VaultInfo
@@ -36,11 +40,20 @@ P = ParamSpec("P")
 DEVICE_NEWS_MS: Final = 3_600_000
 """A device that has not moved is noted at most so often."""
 
+OPEN_AT_ONCE: Final = 100
+"""How many open questions are looked at together when a vault is opened."""
+
 GENERATION_PAUSE_S: Final = 60.0
 """At most one new generation begins in this time: a client that lies about its cursor must not keep all others busy."""
 
 MAX_GENERATION_LEAD: Final = 1000
 """A generation further ahead is a client's error: nobody restores or promotes that often."""
+
+MERGE_STEPS: Final = 150_000
+"""What merges may cost inside one transaction, where everyone else waits for them: about 50 ms, or 50 KiB a text."""
+
+MAX_KNOWN: Final = 2**24
+"""How many characters of texts that were merged apart are kept until they are settled."""
 
 BUG: Final = ("internal_error", "the server has a bug; its log tells more")
 """Code and message of what should not have happened."""
@@ -63,11 +76,21 @@ class Committed:
 
 @dataclass(slots=True)
 class _Waiting:
-    """A push that waits for its commit; `size` in bytes, roughly."""
+    """A push that waits for its commit, or a key whose settling does; `size` in bytes, roughly."""
 
     changes: Sequence[Change]
     size: int
     outcome: asyncio.Future[Committed]
+    late: _Late | None = None
+
+
+@dataclass(slots=True)
+class _Late:
+    """A key that is to be settled, and whether more than `merge` does is needed for that."""
+
+    key: str
+    merge: BoundedMerge
+    again: bool = False
 
 
 class Hub:
@@ -77,6 +100,7 @@ class Hub:
         vault: as it is now.
         store: where the log is.
         bus: where commits are published, under `topic`.
+        merger: merges what would take a commit too long.
         writer: a single thread, shared by all hubs of a store.
         readers: some threads for reading.
         has_blob: whether the bytes with a SHA-256 are on disk; called on the writer's thread.
@@ -90,6 +114,7 @@ class Hub:
         store: Store,
         bus: Bus[Publication],
         *,
+        merger: Merger,
         writer: Executor,
         readers: Executor,
         has_blob: Callable[[str], bool],
@@ -101,6 +126,7 @@ class Hub:
         """How the disk failed, if nothing could be written since. Whether it may be tried again, the store knows."""
         self._store = store
         self._bus = bus
+        self._merger = merger
         self._writer = writer
         self._readers = readers
         self._has_blob = has_blob
@@ -114,7 +140,12 @@ class Hub:
         self._noted: dict[str, tuple[int, int]] = {}
         self._generation_lock = asyncio.Lock()
         self._next_generation_s = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._late: dict[str, None] = {}
+        """The keys that wait to be settled, in the order of their turns."""
+        self._late_news = asyncio.Event()
+        self._known: dict[bytes, Merged] = {}
+        """Texts that were merged apart, the latest last."""
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def name(self) -> str:
@@ -137,16 +168,22 @@ class Hub:
         return self.info.clock
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run(), name=f"hub of {self.name}")
+        self._tasks = [
+            asyncio.create_task(self._run(), name=f"hub of {self.name}"),
+            asyncio.create_task(self._settle_late(), name=f"late merges of {self.name}"),
+        ]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._task is not None
+        running, settling = self._tasks
+        # What is still late is so at the next start, too.
+        settling.cancel()
         self._closing = True
         self._wake.set()
-        await self._task
+        await running
+        await asyncio.gather(settling, return_exceptions=True)
 
     # -- writing
 
@@ -160,10 +197,13 @@ class Hub:
         if self._closing:
             outcome.set_result(self._refuse(changes, "server_stopping", "the server is shutting down"))
         else:
-            self._waiting.append(_Waiting(changes, sum(map(_size, changes)), outcome))
-            self._metrics.queue.inc()
-            self._wake.set()
+            self._queue(_Waiting(changes, sum(map(_size, changes)), outcome))
         return outcome
+
+    def _queue(self, waiting: _Waiting) -> None:
+        self._waiting.append(waiting)
+        self._metrics.queue.inc()
+        self._wake.set()
 
     async def new_generation(self, after: str) -> VaultInfo:
         """Begin a new generation, because the log is older than what a client has seen of it.
@@ -211,7 +251,8 @@ class Hub:
     async def refresh(self) -> VaultInfo:
         """Read what was written about the vault besides its log."""
         info = await self._read(self._store.vault, self.name)
-        self.info = replace(self.info, tombstones_gone_before=info.tombstones_gone_before, swept_at=info.swept_at)
+        gone_before = info.tombstones_gone_before
+        self.info = replace(self.info, on_tie=info.on_tie, tombstones_gone_before=gone_before, swept_at=info.swept_at)
         return self.info
 
     # -- reading
@@ -220,6 +261,23 @@ class Hub:
         """Run a call that reads the store and may take its time."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, partial(call, self._store, self.name, *args, **kwargs))
+
+    async def read_merging(
+        self, call: Callable[Concatenate[Store, str, Merge, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run a call that reads the store and merges texts; long merges are made apart, and then it is run again.
+
+        Raises:
+            TidenoteError: `internal_error`, if texts cannot be merged.
+        """
+        known: dict[bytes, Merged] = {}
+        while True:
+            merge = BoundedMerge(MERGE_STEPS, known)
+            try:
+                return await self.read(call, merge, *args, **kwargs)
+            except TooMuchWork:
+                assert merge.missing
+                known[digest(merge.missing)] = await self._merger.merge(merge.missing)
 
     async def changes_since(self, cursor: int) -> Page:
         """Return the next page of keys that altered after a cursor."""
@@ -264,7 +322,9 @@ class Hub:
             push = self._waiting[0]
             changes += len(push.changes)
             size += push.size
-            if batch and (changes > self._config.max_batch_changes or size > self._config.max_batch_bytes):
+            is_full = changes > self._config.max_batch_changes or size > self._config.max_batch_bytes
+            # A late key has a commit of its own, with room for its merges.
+            if batch and (is_full or push.late or batch[0].late):
                 break
             batch.append(self._waiting.popleft())
         self._metrics.queue.dec(len(batch))
@@ -273,6 +333,7 @@ class Hub:
     async def _commit(self, pushes: list[_Waiting]) -> None:
         """Commit, publish, acknowledge."""
         started_s = time.perf_counter()
+        late = pushes[0].late
         try:
             batch = await self._write(
                 self._store.take_in,
@@ -280,6 +341,8 @@ class Hub:
                 [push.changes for push in pushes],
                 wall_ms=_wall_ms(),
                 has_blob=self._has_blob,
+                settle=[late.key] if late else (),
+                merge=late.merge if late else BoundedMerge(MERGE_STEPS),
             )
         except StorageError as error:
             self._note_failure(error)
@@ -290,9 +353,14 @@ class Hub:
         else:
             self.failure = None
             self._metrics.commit_seconds.observe(time.perf_counter() - started_s)
-            self._metrics.batch_changes.observe(len(batch.results))
+            if not late:
+                self._metrics.batch_changes.observe(len(batch.results))
             await self._tell(batch)
             self._acknowledge(pushes, batch)
+            if late:
+                late.again = late.key in batch.late
+            else:
+                self._note_late(batch.late)
 
     async def _commit_one_by_one(self, pushes: list[_Waiting]) -> None:
         """Find the push that nobody can take in, so that it does not cost the others of its batch."""
@@ -301,6 +369,57 @@ class Hub:
         else:
             for push in pushes:
                 await self._commit([push])
+
+    # -- what takes too long for a commit
+
+    def _note_late(self, keys: Iterable[str]) -> None:
+        self._late |= dict.fromkeys(sorted(keys))
+        if self._late:
+            self._late_news.set()
+
+    async def _settle_late(self) -> None:
+        """Settle, one key after the other, what took too much work; between two steps of a key others have a turn.
+
+        While it is merged, changes may come. Then the texts are not those any more, and it starts anew.
+        """
+        try:
+            await self._find_late()
+            while True:
+                await self._late_news.wait()
+                key = next(iter(self._late))
+                del self._late[key]
+                if not self._late:
+                    self._late_news.clear()
+                await self._settle(key)
+        except Exception:
+            logger.exception("vault %s: nothing is merged apart any more until the next start", self.name)
+
+    async def _find_late(self) -> None:
+        """Look at every open question once: the server may have ended before it could settle it."""
+        after: str | None = None
+        while keys := await self.open_conflicts(after, OPEN_AT_ONCE):
+            after = keys[-1]
+            self._note_late(entry.key for entry in await self.entries(keys) if len(entry.register.siblings) > 1)
+
+    async def _settle(self, key: str) -> None:
+        late = _Late(key, BoundedMerge(MERGE_STEPS, self._known))
+        outcome: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._queue(_Waiting((), 0, outcome, late))
+        await outcome
+        if not late.again:
+            return
+        assert late.merge.missing
+        try:
+            merged = await self._merger.merge(late.merge.missing)
+        except TidenoteError as error:
+            logger.error("vault %s: a note stays in conflict: %s", self.name, error.message)
+            return
+        self._known[digest(late.merge.missing)] = merged
+        while sum(len(known.text) for known in self._known.values()) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
+        self._note_late([key])
+
+    # -- answers
 
     def _note_failure(self, error: StorageError) -> None:
         logger.error("vault %s: %s (%s)", self.name, error.message, error.code)

@@ -16,6 +16,7 @@ from tidenote.server.auth import TOKENS_FILE, Tokens
 from tidenote.server.blobs import BlobStore
 from tidenote.server.holds import Holdings
 from tidenote.server.hub import Hub
+from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus, PubSub
 from tidenote.server.store.contract import Store, VaultInfo
@@ -58,6 +59,7 @@ class Service:
     connections: Connections
     holdings: Holdings
     upkeep: Upkeep
+    _merger: Merger
     _writer: ThreadPoolExecutor
     _readers: ThreadPoolExecutor
     _stack: AsyncExitStack
@@ -100,6 +102,7 @@ class Service:
                     info,
                     self.store,
                     self.bus,
+                    merger=self._merger,
                     writer=self._writer,
                     readers=self._readers,
                     has_blob=self.blobs.has,
@@ -147,6 +150,7 @@ async def open_service(config: ServerConfig, *, store: Store | None = None) -> A
             connections=Connections(config.max_connections, metrics),
             upkeep=Upkeep(lambda: list(hubs.values()), blobs, bus, config, metrics),
             holdings=Holdings(),
+            _merger=await stack.enter_async_context(Merger()),
             _writer=stack.enter_context(ThreadPoolExecutor(1, "tidenote-writer")),
             _readers=stack.enter_context(ThreadPoolExecutor(READERS, "tidenote-reader")),
             _stack=stack,

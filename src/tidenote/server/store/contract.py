@@ -12,6 +12,8 @@ from typing import Final, Protocol, get_args
 
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
+from tidenote.core.merge import merge_text
+from tidenote.core.merged import Merge
 from tidenote.core.retention import Policy
 from tidenote.core.sides import OnTie
 from tidenote.core.version import Change, Dot, Record, Version
@@ -165,6 +167,8 @@ class Store(Protocol):
         *,
         wall_ms: int,
         has_blob: Callable[[str], bool],
+        settle: Iterable[str] = (),
+        merge: Merge = merge_text,
     ) -> Batch:
         """Take pushes in, in one transaction: load, `core.intake.take_in`, append, commit.
 
@@ -176,6 +180,8 @@ class Store(Protocol):
             pushes: the changes of each push, in the order of their arrival.
             wall_ms: ms since 1970; bounds timestamps, and is kept as the time of arrival.
             has_blob: whether the bytes with this SHA-256 are on the server's disk.
+            settle: keys to settle besides, that were `late` in an earlier batch.
+            merge: merges two texts; where it raises `TooMuchWork` the key is `late`.
 
         Raises:
             StorageError: `storage_full` (goes on when there is room again), `storage_failed` (no more writes until the

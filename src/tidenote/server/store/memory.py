@@ -13,6 +13,8 @@ from itertools import count
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, server_author, take_in
 from tidenote.core.keys import owner_of
+from tidenote.core.merge import merge_text
+from tidenote.core.merged import Merge
 from tidenote.core.register import EMPTY, Context, Register
 from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus
 from tidenote.core.version import Change, Dot, Record, Version
@@ -129,12 +131,16 @@ class MemoryStore:
         *,
         wall_ms: int,
         has_blob: Callable[[str], bool],
+        settle: Iterable[str] = (),
+        merge: Merge = merge_text,
     ) -> Batch:
         """Take pushes in, all or nothing."""
         log = self._vault(vault)
         log.info.check_writable()
         view, author = _View(log, has_blob), server_author(log.info.epoch)
-        batch = take_in(view, pushes, author=author, wall_ms=wall_ms, on_tie=log.info.on_tie)
+        batch = take_in(
+            view, pushes, author=author, wall_ms=wall_ms, on_tie=log.info.on_tie, settle=settle, merge=merge
+        )
         log.append(batch, wall_ms)
         return batch
 

@@ -22,6 +22,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, server_author, take_in
+from tidenote.core.merge import merge_text
+from tidenote.core.merged import Merge
 from tidenote.core.retention import Policy
 from tidenote.core.sides import OnTie
 from tidenote.core.version import Change, Dot, Record, Version
@@ -176,6 +178,8 @@ class SqlStore:
         *,
         wall_ms: int,
         has_blob: Callable[[str], bool],
+        settle: Iterable[str] = (),
+        merge: Merge = merge_text,
     ) -> Batch:
         """Take pushes in, in one transaction."""
         with self._writing() as connection:
@@ -185,7 +189,9 @@ class SqlStore:
             view = SqlView(connection, row.id, info.clock, has_blob)
             view.prefetch(pushes)
             author = server_author(info.epoch)
-            batch = take_in(view, pushes, author=author, wall_ms=wall_ms, on_tie=info.on_tie)
+            batch = take_in(
+                view, pushes, author=author, wall_ms=wall_ms, on_tie=info.on_tie, settle=settle, merge=merge
+            )
             view.write(batch, wall_ms)
         return batch
 
