@@ -48,6 +48,15 @@ export function noteOf({ key, confirmed, own }: Held<Change>): Note | null {
   };
 }
 
+/** Return the key that a note was renamed to; null if it is there, or was not renamed. */
+export function targetOf({ confirmed, own }: Held<Change>): string | null {
+  const { shown } = overlay(
+    confirmed,
+    own.map(({ change }) => change),
+  );
+  return (shown?.deleted && shown.moved_to) || null;
+}
+
 /** All notes of a vault, without their texts. */
 export class NoteList {
   private readonly infos = new Map<string, NoteInfo>();

@@ -4,7 +4,7 @@ import { TidenoteError } from "./errors";
 import { Journal, type Write } from "./journal";
 import { checkKey, utf8Length } from "./keys";
 import { MAX_TEXT_BYTES } from "./messages";
-import { NoteList, noteOf } from "./notes";
+import { NoteList, noteOf, targetOf } from "./notes";
 import { sha256Hex } from "./sha256";
 import type { Note, NoteInfo, PutOptions, ReplicaOptions, Status } from "./types";
 import { dotOf, type BlobRef, type Dot } from "./version";
@@ -56,6 +56,11 @@ export class Replica {
   /** Return a note with its text; null if there is none. */
   async get(key: string): Promise<Note | null> {
     return noteOf(await this.journal.read(key));
+  }
+
+  /** Return the key that a note goes by since it was renamed; null if it is there, or is gone. */
+  async movedTo(key: string): Promise<string | null> {
+    return targetOf(await this.journal.read(key));
   }
 
   /**

@@ -1,4 +1,5 @@
 /** What all pages share: who this browser is, the vault's replica, and what of it is shown now. */
+import { keyOfPath, type NoteInfo, Replica, type Status } from "../sync";
 import { Api, ApiError, type Me, type Role } from "./api";
 
 /** Where the app is on its way: `pairing` if the server does not know this browser. */
@@ -6,29 +7,34 @@ export type Phase = "starting" | "pairing" | "ready" | "failed";
 
 const ME_KEY = "tidenote-me";
 const DEVICE_KEY = "tidenote-device";
+const VAULT_KEY = "tidenote-vault";
+
+/** Changes that come in a row are shown together. */
+const REFRESH_MS = 40;
 
 export class App {
   phase: Phase = $state("starting");
   me: Me | null = $state.raw(null);
-  /** How many conflicts there are to settle, and deletions that a device holds. */
-  conflicts: number = $state(0);
+  replica: Replica | null = $state.raw(null);
+  /** All notes and files, sorted by path. */
+  notes: readonly NoteInfo[] = $state.raw([]);
+  status: Status | null = $state.raw(null);
+  /** How many deletions a device holds until somebody decides. */
   holds: number = $state(0);
+  api: Api = $state.raw(new Api());
 
-  api = new Api();
+  /** How many notes are in conflict. */
+  readonly conflicts = $derived(this.notes.filter((note) => note.conflict).length);
+  readonly role: Role = $derived(this.me?.role ?? "reader");
+  readonly mayWrite = $derived(this.role !== "reader");
+  readonly vault = $derived(this.api.vault);
+  readonly online = $derived(this.status?.state === "connected" || this.status?.state === "catching_up");
+  /** Whether the server has let go of this browser; what it holds is still here. */
+  readonly signedOut = $derived(this.status?.state === "stopped" && this.status.problem?.code === "unauthorized");
 
-  get role(): Role {
-    return this.me?.role ?? "reader";
-  }
+  #refresh: ReturnType<typeof setTimeout> | undefined;
 
-  get mayWrite(): boolean {
-    return this.role !== "reader";
-  }
-
-  get vault(): string {
-    return this.api.vault;
-  }
-
-  /** The device id of this browser; an unpaired one, on a server without authentication, makes its own. */
+  /** The device id of this browser; on a server without authentication it makes its own. */
   get deviceId(): string {
     return this.me?.device_id ?? ownDeviceId();
   }
@@ -46,12 +52,24 @@ export class App {
       }
       this.me = lastMe();
     }
-    if (!this.me) {
+    if (this.me) await this.openVault(this.me.vault ?? localStorage.getItem(VAULT_KEY) ?? "main");
+    else this.phase = "failed";
+  }
+
+  /** Show a vault from now on. */
+  async openVault(name: string): Promise<void> {
+    await this.replica?.close();
+    this.replica = null;
+    this.api = new Api(name);
+    try {
+      const replica = await Replica.open({ endpoint: location.origin, vault: name, deviceId: this.deviceId });
+      localStorage.setItem(VAULT_KEY, name);
+      this.#follow(replica);
+      this.phase = "ready";
+    } catch {
+      // Without storage nothing that is written here would be safe.
       this.phase = "failed";
-      return;
     }
-    this.api = new Api(this.me.vault ?? "main");
-    this.phase = "ready";
   }
 
   /** End the session of this browser. What was not sent stays in it until it is paired again. */
@@ -61,9 +79,49 @@ export class App {
     location.hash = "";
     location.reload();
   }
+
+  /** Ask the server how many deletions are held; without an answer the number stays. */
+  async countHolds(): Promise<void> {
+    try {
+      const { holds } = await this.api.holds();
+      this.holds = holds.reduce((sum, hold) => sum + hold.count, 0);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+    }
+  }
+
+  #follow(replica: Replica): void {
+    this.replica = replica;
+    this.notes = replica.list();
+    this.status = replica.status();
+    replica.subscribe(() => {
+      this.#refresh ??= setTimeout(() => {
+        this.#refresh = undefined;
+        if (this.replica === replica) this.notes = replica.list();
+      }, REFRESH_MS);
+    });
+    replica.onStatus((status) => {
+      const wasOnline = this.online;
+      this.status = status;
+      if (this.online && !wasOnline) void this.countHolds();
+    });
+    replica.onNotice((topic) => {
+      if (topic === "holds") void this.countHolds();
+    });
+    void this.countHolds();
+  }
 }
 
 export const app = new App();
+
+/** Return the key of a path, or null if a path like this cannot be. */
+export function keyOf(path: string): string | null {
+  try {
+    return keyOfPath(path);
+  } catch {
+    return null;
+  }
+}
 
 function lastMe(): Me | null {
   const stored = localStorage.getItem(ME_KEY);

@@ -5,4 +5,8 @@ import type { PageName, Route } from "./routes";
 
 export type PageComponent = Component<{ route: Route }>;
 
-export const pages: Partial<Record<PageName, () => Promise<{ default: PageComponent }>>> = {};
+export const pages: Partial<Record<PageName, () => Promise<{ default: PageComponent }>>> = {
+  notes: () => import("./notes/NotesPage.svelte"),
+  note: () => import("./editor/NotePage.svelte"),
+  search: () => import("./notes/SearchPage.svelte"),
+};

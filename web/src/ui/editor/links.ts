@@ -1,0 +1,110 @@
+/** Wikilinks, tags and addresses in the editor: marked, and followed by a click with Ctrl or Cmd, or by a key. */
+import { RangeSetBuilder, type Extension } from "@codemirror/state";
+import { syntaxTree } from "@codemirror/language";
+import { Decoration, type DecorationSet, EditorView, keymap, ViewPlugin, type ViewUpdate } from "@codemirror/view";
+
+import { type LinkIndex, TAG, WIKILINK, wikilinkOf } from "../preview/links";
+import { href } from "../routes";
+
+export interface LinkTarget {
+  readonly from: number;
+  readonly to: number;
+  readonly href: string;
+  readonly kind: "link" | "tag" | "missing";
+}
+
+const FINDER = new RegExp(`${WIKILINK.source}|(?<tag>${TAG.source})`, "gu");
+const MARKS = {
+  link: Decoration.mark({ class: "cm-link" }),
+  missing: Decoration.mark({ class: "cm-link cm-missing" }),
+  tag: Decoration.mark({ class: "cm-tag" }),
+};
+
+/** Find the links in a part of a text that begins at `offset`. */
+export function linksIn(text: string, offset: number, path: string, index: LinkIndex): LinkTarget[] {
+  return Array.from(text.matchAll(FINDER), (match) => {
+    const from = offset + match.index;
+    const to = from + match[0].length;
+    const tag = match.groups?.tag;
+    if (tag) return { from, to, href: href("search", "", { q: tag }), kind: "tag" as const };
+    const { target } = wikilinkOf(match);
+    const found = index.wikilink(target, path);
+    const wanted = /\.[a-z0-9]{1,8}$/i.test(target) ? target : `${target}.md`;
+    return {
+      from,
+      to,
+      href: href("note", found ?? wanted),
+      kind: found === null ? ("missing" as const) : ("link" as const),
+    };
+  });
+}
+
+/** Mark links and follow them with `follow`; `place` says where we are, and is asked at every change. */
+export function noteLinks(
+  place: () => { path: string; index: LinkIndex },
+  follow: (address: string) => void,
+): Extension {
+  const at = (view: EditorView, position: number): LinkTarget | undefined => {
+    const line = view.state.doc.lineAt(position);
+    const { path, index } = place();
+    return linksIn(line.text, line.from, path, index).find((one) => one.from <= position && position <= one.to);
+  };
+
+  const open = (view: EditorView, position: number): boolean => {
+    const target = inCode(view, position) ? undefined : at(view, position);
+    if (target) follow(target.href);
+    return target !== undefined;
+  };
+
+  const plugin = ViewPlugin.fromClass(
+    class {
+      decorations: DecorationSet;
+
+      constructor(view: EditorView) {
+        this.decorations = decorate(view, place());
+      }
+
+      update(update: ViewUpdate): void {
+        if (update.docChanged || update.viewportChanged || syntaxTree(update.state) !== syntaxTree(update.startState)) {
+          this.decorations = decorate(update.view, place());
+        }
+      }
+    },
+    { decorations: (value) => value.decorations },
+  );
+
+  return [
+    plugin,
+    EditorView.domEventHandlers({
+      click(event, view) {
+        const position = view.posAtCoords({ x: event.clientX, y: event.clientY });
+        const wanted = event.ctrlKey || event.metaKey || !view.state.facet(EditorView.editable);
+        return wanted && position !== null && open(view, position);
+      },
+    }),
+    keymap.of([{ key: "Mod-Enter", run: (view) => open(view, view.state.selection.main.head) }]),
+  ];
+}
+
+function decorate(view: EditorView, { path, index }: { path: string; index: LinkIndex }): DecorationSet {
+  const builder = new RangeSetBuilder<Decoration>();
+  for (const { from, to } of view.visibleRanges) {
+    for (const link of linksIn(view.state.sliceDoc(from, to), from, path, index)) {
+      if (!inCode(view, link.from + 1)) builder.add(link.from, link.to, MARKS[link.kind]);
+    }
+  }
+  return builder.finish();
+}
+
+function inCode(view: EditorView, position: number): boolean {
+  for (
+    let node: ReturnType<ReturnType<typeof syntaxTree>["resolveInner"]> | null = syntaxTree(view.state).resolveInner(
+      position,
+    );
+    node;
+    node = node.parent
+  ) {
+    if (/Code|Comment/.test(node.name)) return true;
+  }
+  return false;
+}

@@ -1,0 +1,198 @@
+/**
+ * One note in one editor: loading, saving, and what arrives meanwhile. The replica is what counts; this keeps the editor
+ * and the replica the same without losing a keystroke of either side (unsent.ts has the arithmetic).
+ *
+ * Everything that waits runs in one queue, so that a save never overlaps with what arrives.
+ */
+import { EditorState, type Extension } from "@codemirror/state";
+import { EditorView } from "@codemirror/view";
+
+import { type Dot, type Note, pathOfKey, type Replica } from "../../sync";
+import { fromEditor, type LineEnd, lineEndOf, toEditor } from "./lines";
+import { fresh, hasUnsent, receive, save, saved, saveFailed, unsent } from "./unsent";
+
+/** How the note stands; `deleted` and `moved` mean elsewhere, while it was open here. */
+export type NoteState = "loading" | "open" | "absent" | "deleted" | "moved" | "binary";
+
+export interface SessionEvents {
+  state(state: NoteState): void;
+  /** The note that the replica has now, after every change of it; null if it has none. */
+  note(note: Note | null): void;
+  /** Somebody deleted the note while text was being typed; the text was kept. */
+  kept(): void;
+  /** The note is called something else by now. */
+  moved(path: string): void;
+  /** A save did not go well; it is tried again. */
+  failed(error: unknown): void;
+}
+
+/** How long after a keystroke its text is durable at the latest, for a note of usual length. */
+const SAVE_AFTER_MS = 300;
+const RETRY_AFTER_MS = 3_000;
+
+/** For every so many characters a save waits one more ms: a version holds the whole text. */
+const CHARACTERS_PER_MS = 500;
+
+export class NoteSession {
+  #state: NoteState = "loading";
+  #lineEnd: LineEnd = "\n";
+  #queue: Promise<void> = Promise.resolve();
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #ended = false;
+  readonly #unsubscribe: () => void;
+
+  constructor(
+    readonly replica: Replica,
+    readonly key: string,
+    readonly view: EditorView,
+    private readonly extensions: Extension,
+    private readonly isConnected: () => boolean,
+    private readonly events: SessionEvents,
+  ) {
+    this.#unsubscribe = replica.subscribe(({ keys }) => {
+      if (keys.includes(key)) void this.refresh();
+    });
+    void this.refresh();
+  }
+
+  /** Extensions that every editor of a session needs. */
+  static extensions(onEdit: () => void): Extension {
+    return [
+      unsent,
+      // Every other line end is a character of its own (lines.ts).
+      EditorState.lineSeparator.of("\n"),
+      EditorView.updateListener.of((update) => {
+        if (update.docChanged && hasUnsent(update.state)) onEdit();
+      }),
+    ];
+  }
+
+  get text(): string {
+    return fromEditor(this.view.state.doc.toString(), this.#lineEnd);
+  }
+
+  /** Save soon; called at every edit. */
+  scheduleSave(): void {
+    if (this.#ended) return;
+    this.#timer ??= setTimeout(() => void this.flush(), SAVE_AFTER_MS + this.view.state.doc.length / CHARACTERS_PER_MS);
+  }
+
+  /** Save what is unsent now; resolves when it is durable in this browser, or was refused. */
+  flush(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    return this.#run(() => this.#save());
+  }
+
+  /** Take in what the replica has now. */
+  refresh(): Promise<void> {
+    return this.#run(() => this.#take());
+  }
+
+  /** Write the text again after the note was deleted, or for the first time. */
+  revive(text = this.text): Promise<void> {
+    return this.#run(async () => {
+      await this.replica.put(this.key, text);
+      await this.#take();
+    });
+  }
+
+  /** Save what is unsent and let go of the note. */
+  async end(): Promise<void> {
+    const last = this.flush();
+    this.#unsubscribe();
+    this.#ended = true;
+    await last;
+  }
+
+  #run(step: () => Promise<void>): Promise<void> {
+    this.#queue = this.#queue.then(step).catch((error: unknown) => this.events.failed(error));
+    return this.#queue;
+  }
+
+  async #save(): Promise<void> {
+    const { view } = this;
+    if (this.#state === "loading" || this.#state === "binary" || !hasUnsent(view.state)) return;
+    const { base } = view.state.field(unsent);
+    const { text } = this;
+    view.dispatch(save(view.state));
+    let dot: Dot;
+    try {
+      dot = await this.replica.put(this.key, text, { base, live: this.isConnected() });
+    } catch (error) {
+      view.dispatch(saveFailed(view.state));
+      this.events.failed(error);
+      this.#timer ??= setTimeout(() => void this.flush(), RETRY_AFTER_MS);
+      return;
+    }
+    view.dispatch(saved(view.state, dot));
+    if (hasUnsent(view.state)) this.scheduleSave();
+  }
+
+  async #take(): Promise<void> {
+    const note = await this.replica.get(this.key);
+    if (this.#ended) return;
+    if (!note) {
+      await this.#gone();
+      return;
+    }
+    const text = await textOf(note, this.replica);
+    if (text === null) this.#become("binary");
+    else if (this.#state === "loading" || this.#state === "absent") this.#open(text, note.dot);
+    else this.#receive(text, note.dot);
+    this.events.note(note);
+  }
+
+  #open(text: string, dot: Dot): void {
+    this.#lineEnd = lineEndOf(text);
+    const based = unsent.init((state) => fresh(state.doc, [dot]));
+    const doc = toEditor(text, this.#lineEnd);
+    this.view.setState(EditorState.create({ doc, extensions: [based, this.extensions] }));
+    this.#become("open");
+  }
+
+  #receive(text: string, dot: Dot): void {
+    this.#lineEnd = lineEndOf(text);
+    this.view.dispatch(receive(this.view.state, toEditor(text, this.#lineEnd), [dot]));
+    this.#become("open");
+  }
+
+  /** The note is not there any more, or was never: text that nobody has seen yet outlives that. */
+  async #gone(): Promise<void> {
+    this.events.note(null);
+    if (this.#state === "loading" || this.#state === "absent") {
+      this.#become("absent");
+      return;
+    }
+    const target = await this.replica.movedTo(this.key);
+    if (hasUnsent(this.view.state)) {
+      // Its base is the version that was deleted: an edit beside a deletion stays, and follows a rename.
+      await this.#save();
+      if (target === null) this.events.kept();
+    } else if (target === null) {
+      this.#become("deleted");
+    }
+    if (target !== null && this.#state !== "moved") {
+      this.#become("moved");
+      this.events.moved(pathOfKey(target));
+    }
+  }
+
+  #become(state: NoteState): void {
+    if (this.#state === state) return;
+    this.#state = state;
+    this.events.state(state);
+  }
+}
+
+/** Return a note's text; null if its bytes are none. */
+async function textOf(note: Note, replica: Replica): Promise<string | null> {
+  if (!note.blob) return note.text;
+  if (!note.key.startsWith("note:")) return null;
+  try {
+    const bytes = await (await replica.blob(note.blob.sha256)).arrayBuffer();
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return null;
+  }
+}

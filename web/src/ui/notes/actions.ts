@@ -1,0 +1,78 @@
+/** What a person does with whole notes: create, rename, delete; each says what became of it. */
+import { pathOfKey, TidenoteError } from "../../sync";
+import { app, keyOf } from "../app.svelte";
+import { messages } from "../messages";
+import { toast } from "../parts/toasts.svelte";
+import { go } from "../router.svelte";
+import { titleOf } from "./tree";
+
+const words = messages.notes;
+
+/** Return the path that somebody means: without an ending it is a Markdown note. */
+export function pathFrom(typed: string): string {
+  const path = typed
+    .trim()
+    .normalize("NFC")
+    .replace(/^\/+|\/+$/g, "");
+  return !path || /\.[A-Za-z0-9]{1,8}$/.test(path) ? path : `${path}.md`;
+}
+
+/** Return what is wrong with a path for a new note; "" if nothing is. */
+export function problemWith(path: string, own?: string): string {
+  const key = keyOf(path);
+  if (key === null) return words.badPath;
+  return path !== own && app.notes.some((note) => note.key === key) ? words.taken : "";
+}
+
+/** Write a new note and open it. */
+export async function createNote(path: string): Promise<void> {
+  const key = keyOf(path);
+  if (key === null || !app.replica) return;
+  await tell(async (replica) => {
+    await replica.put(key, `# ${titleOf(path)}\n\n`, { base: [] });
+    go("note", path);
+  });
+}
+
+/** Give a note another path and follow it there. */
+export async function renameNote(path: string, to: string): Promise<void> {
+  const key = keyOf(path);
+  const target = keyOf(to);
+  if (key === null || target === null || key === target) return;
+  await tell(async (replica) => {
+    await replica.rename(key, target);
+    go("note", pathOfKey(target), { replace: true });
+    toast(words.renamed(to));
+  });
+}
+
+/** Delete a note; the message has a way back. */
+export async function deleteNote(path: string): Promise<void> {
+  const key = keyOf(path);
+  if (key === null) return;
+  await tell(async (replica) => {
+    const note = await replica.get(key);
+    await replica.delete(key);
+    go("notes", "", { replace: true });
+    const text = note?.text;
+    const undo = text == null ? undefined : { label: messages.common.undo, run: () => void bringBack(key, text) };
+    toast(words.deleted(titleOf(path)), undo ? { action: undo } : {});
+  });
+}
+
+async function bringBack(key: string, text: string): Promise<void> {
+  await tell(async (replica) => {
+    await replica.put(key, text);
+    go("note", pathOfKey(key));
+  });
+}
+
+async function tell(step: (replica: NonNullable<typeof app.replica>) => Promise<void>): Promise<void> {
+  if (!app.replica) return;
+  try {
+    await step(app.replica);
+  } catch (error) {
+    if (!(error instanceof TidenoteError)) throw error;
+    toast(`${words.failed}: ${error.message}`, { kind: "danger" });
+  }
+}

@@ -1,0 +1,106 @@
+/** Where the links of a note lead. Pure: texts and paths in, paths out. */
+
+/** What a wikilink `[[target#heading|label]]` says. */
+export interface Wikilink {
+  readonly target: string;
+  readonly heading: string;
+  readonly label: string;
+}
+
+export const WIKILINK = /(!?)\[\[([^[\]\n|#]*)(?:#([^[\]\n|]*))?(?:\|([^[\]\n]*))?\]\]/;
+
+/** A tag: `#word`, not only digits, at the beginning or after a space or bracket. */
+export const TAG = /(?<=^|[\s([{])#(?=[\p{L}\p{M}\p{N}_/-]*[\p{L}_])[\p{L}\p{M}\p{N}_/-]+/u;
+
+/** Read the parts of a match of `WIKILINK`. */
+export function wikilinkOf(match: RegExpMatchArray): Wikilink {
+  const target = (match[2] ?? "").trim();
+  const heading = (match[3] ?? "").trim();
+  return { target, heading, label: (match[4] ?? "").trim() || (heading ? `${target} › ${heading}`.trim() : target) };
+}
+
+/** Finds notes by what people write in links. */
+export class LinkIndex {
+  readonly #paths: ReadonlySet<string>;
+  readonly #byName = new Map<string, string>();
+
+  constructor(paths: Iterable<string>) {
+    this.#paths = new Set(paths);
+    for (const path of this.#paths) {
+      for (const name of namesOf(path)) {
+        const known = this.#byName.get(name);
+        // Of several notes of one name the one that is nearest to the root is meant.
+        if (known === undefined || depth(path) < depth(known)) this.#byName.set(name, path);
+      }
+    }
+  }
+
+  /** Return the path that a wikilink means, or null if there is no such note. */
+  wikilink(target: string, from: string): string | null {
+    if (!target) return from;
+    const asPath = this.#existing(normalize(target)) ?? this.#existing(join(from, target));
+    return asPath ?? this.#byName.get(lastName(target).toLowerCase()) ?? null;
+  }
+
+  /** Return the path that a relative address in a note means, or null. */
+  address(address: string, from: string): string | null {
+    const path = decode(address.replace(/[?#].*$/s, ""));
+    if (!path) return from;
+    return this.#existing(path.startsWith("/") ? normalize(path) : join(from, path)) ?? this.#existing(normalize(path));
+  }
+
+  #existing(path: string | null): string | null {
+    if (path === null) return null;
+    return [path, `${path}.md`].find((one) => this.#paths.has(one)) ?? null;
+  }
+}
+
+/** Return a path as a Markdown address, seen from a note. */
+export function relativeAddress(path: string, from: string): string {
+  const target = path.split("/");
+  const folder = from.split("/").slice(0, -1);
+  let common = 0;
+  while (common < folder.length && common < target.length - 1 && folder[common] === target[common]) common += 1;
+  const parts = [...folder.slice(common).map(() => ".."), ...target.slice(common)];
+  return parts
+    .map((part) => encodeURIComponent(part).replace(/[()]/g, (c) => `%${c.charCodeAt(0).toString(16)}`))
+    .join("/");
+}
+
+/** Return the path that a relative one means in a note's folder; null if it leaves the vault. */
+function join(from: string, path: string): string | null {
+  return normalize(`${from.slice(0, from.lastIndexOf("/") + 1)}${path}`);
+}
+
+function normalize(path: string): string | null {
+  const parts: string[] = [];
+  for (const part of path.normalize("NFC").split("/")) {
+    if (part === "..") {
+      if (parts.pop() === undefined) return null;
+    } else if (part !== "" && part !== ".") {
+      parts.push(part);
+    }
+  }
+  return parts.join("/");
+}
+
+function namesOf(path: string): string[] {
+  const name = lastName(path).toLowerCase();
+  return name.endsWith(".md") ? [name.slice(0, -3), name] : [name];
+}
+
+function lastName(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1).normalize("NFC");
+}
+
+function depth(path: string): number {
+  return path.split("/").length;
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

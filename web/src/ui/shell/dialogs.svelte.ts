@@ -1,0 +1,22 @@
+/** The dialogs that open from anywhere; the shell shows them. */
+import { router } from "../router.svelte";
+import { folderOf } from "../notes/tree";
+
+class Dialogs {
+  findsNote: boolean = $state(false);
+  createsNote: boolean = $state(false);
+  /** What the path of a new note begins with. */
+  initial: string = $state("");
+
+  quickOpen(): void {
+    this.findsNote = true;
+  }
+
+  /** Ask for a new note, in the folder of the open one. */
+  create(initial = router.route.page === "note" ? folderOf(router.route.argument) : ""): void {
+    this.initial = initial;
+    this.createsNote = true;
+  }
+}
+
+export const dialogs = new Dialogs();

@@ -1,0 +1,88 @@
+// @vitest-environment jsdom
+import { expect, test } from "vitest";
+
+import { LinkIndex } from "../../../src/ui/preview/links";
+import { toHtml } from "../../../src/ui/preview/markdown";
+import { sanitize } from "../../../src/ui/preview/sanitize";
+
+const index = new LinkIndex(["Ideas/boat.md", "Daily/2026-01-01.md", "attachments/plan.png", "Ideas/old/boat.md"]);
+
+function show(text: string): HTMLElement {
+  const element = document.createElement("div");
+  element.append(sanitize(toHtml(text, { path: "Ideas/sail.md", index })));
+  return element;
+}
+
+test("a wikilink leads to the nearest note of that name", () => {
+  const link = show("see [[boat|the boat]]").querySelector("a");
+  expect(link?.getAttribute("href")).toBe("#/note/Ideas/boat.md");
+  expect(link?.textContent).toBe("the boat");
+});
+
+test("a wikilink to nothing says so, and leads to where it would be", () => {
+  const link = show("[[Oars]]").querySelector("a");
+  expect(link?.className).toBe("wikilink missing");
+  expect(link?.getAttribute("href")).toBe("#/note/Oars.md");
+});
+
+test("a tag leads to the search for it; a heading, a number and code are none", () => {
+  const tags = show("# Head\n\n#boat #2026 (#wood/oak) `#code` a#b").querySelectorAll("a.tag");
+  expect([...tags].map((tag) => tag.textContent)).toEqual(["#boat", "#wood/oak"]);
+});
+
+test("a relative link and a picture are found from the note's folder", () => {
+  const page = show("[day](../Daily/2026-01-01.md) ![plan](../attachments/plan.png) ![[plan.png]]");
+  expect(page.querySelector("a")?.getAttribute("href")).toBe("#/note/Daily/2026-01-01.md");
+  expect([...page.querySelectorAll("img")].map((img) => img.dataset.path)).toEqual(
+    Array(2).fill("attachments/plan.png"),
+  );
+});
+
+test("a picture from elsewhere is a link, so that nobody learns who reads the note", () => {
+  const page = show("![cat](https://example.org/cat.png)");
+  expect(page.querySelector("img")).toBeNull();
+  expect(page.querySelector("a")?.getAttribute("rel")).toContain("noreferrer");
+});
+
+test("tables are aligned by class, tasks are boxes", () => {
+  const page = show("| a | b |\n|--:|:-:|\n| 1 | 2 |\n\n- [x] done\n- [ ] open");
+  expect(page.querySelector("[style]")).toBeNull();
+  expect(page.querySelectorAll(".align-right")).toHaveLength(2);
+  expect([...page.querySelectorAll("input")].map((box) => box.hasAttribute("checked"))).toEqual([true, false]);
+});
+
+test("front matter is shown as it is written", () => {
+  expect(show("---\ntags: [a]\n---\n# T").querySelector(".front-matter")?.textContent).toBe("tags: [a]");
+});
+
+const HOSTILE = [
+  "<script>alert(1)</script>",
+  "<img src=x onerror=alert(1)>",
+  "[x](javascript:alert(1))",
+  "[x](data:text/html,<script>alert(1)</script>)",
+  "[x](JaVaScRiPt&colon;alert(1))",
+  '[x](https://e.org/"onmouseover="alert(1))',
+  "![x](javascript:alert(1))",
+  '![" onerror="alert(1)](attachments/plan.png)',
+  '![[plan.png|" onerror="alert(1)]]',
+  '[[x" onclick="alert(1)|<img src=x onerror=alert(1)>]]',
+  "<svg onload=alert(1)>",
+  "<iframe srcdoc='<script>alert(1)</script>'>",
+  "---\na: </pre><script>alert(1)</script>\n---\n",
+  "```<script>\n</code></pre><script>alert(1)</script>\n```",
+  '<a href="vbscript:alert(1)">x</a>',
+  "<https://e.org/'><img src=x onerror=alert(1)>>",
+  "[ref]: javascript:alert(1)\n[ref]",
+  "#<img/src=x/onerror=alert(1)>",
+];
+
+test.each(HOSTILE)("nothing of %s can run", (text) => {
+  const page = show(text);
+  for (const element of page.querySelectorAll("*")) {
+    expect(element.tagName).not.toMatch(/SCRIPT|IFRAME|SVG|OBJECT|EMBED|STYLE|FORM|BASE|LINK|META/);
+    for (const { name, value } of element.attributes) {
+      expect(name).not.toMatch(/^on|style|srcdoc/);
+      if (name === "href" || name === "src") expect(value).toMatch(/^(?:#|https?:|mailto:|tel:|data:image\/|$)/);
+    }
+  }
+});

@@ -1,0 +1,165 @@
+// @vitest-environment jsdom
+import "fake-indexeddb/auto";
+
+import { history, undo } from "@codemirror/commands";
+import { EditorState } from "@codemirror/state";
+import { EditorView } from "@codemirror/view";
+import { afterEach, expect, test, vi } from "vitest";
+
+import { Replica } from "../../../src/sync";
+import { NoteSession, type NoteState } from "../../../src/ui/editor/session";
+
+// jsdom lays nothing out.
+Range.prototype.getClientRects = () => [] as unknown as DOMRectList;
+
+const KEY = "note:a.md";
+const closers: (() => Promise<unknown>)[] = [];
+let count = 0;
+
+afterEach(async () => {
+  for (const close of closers.splice(0)) await close();
+});
+
+async function openReplica(): Promise<Replica> {
+  count += 1;
+  const replica = await Replica.open({ endpoint: "http://127.0.0.1:1", vault: `v${String(count)}`, deviceId: "phone" });
+  closers.push(() => replica.close());
+  return replica;
+}
+
+interface Opened {
+  readonly session: NoteSession;
+  readonly view: EditorView;
+  readonly states: NoteState[];
+  readonly told: string[];
+  type(text: string): void;
+}
+
+async function openNote(replica: Replica): Promise<Opened> {
+  const view = new EditorView();
+  const states: NoteState[] = [];
+  const told: string[] = [];
+  const extensions = [history(), NoteSession.extensions(() => session.scheduleSave())];
+  view.setState(EditorState.create({ extensions }));
+  const session: NoteSession = new NoteSession(replica, KEY, view, extensions, () => true, {
+    state: (state) => states.push(state),
+    note: () => undefined,
+    kept: () => told.push("kept"),
+    moved: (path) => told.push(`moved ${path}`),
+    failed: (error) => told.push(`failed ${String(error)}`),
+  });
+  closers.unshift(() => session.end());
+  await session.refresh();
+  const type = (text: string): void => view.dispatch({ changes: { from: view.state.doc.length, insert: text } });
+  return { session, view, states, told, type };
+}
+
+async function textIn(replica: Replica, key = KEY): Promise<string | null | undefined> {
+  return (await replica.get(key))?.text;
+}
+
+test("what is typed is saved by itself, based on what was shown", async () => {
+  const replica = await openReplica();
+  const first = await replica.put(KEY, "one");
+  const { type } = await openNote(replica);
+  type(" two");
+  await vi.waitFor(async () => expect(await textIn(replica)).toBe("one two"), { timeout: 30_000 });
+  expect((await replica.get(KEY))?.dot.timestamp).toBeGreaterThan(first.timestamp);
+});
+
+test("another write arrives in the open note beside what is unsent, and undo leaves it", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { type, view, session } = await openNote(replica);
+  type(" two");
+  await replica.put(KEY, "zero one");
+  await session.refresh();
+  expect(view.state.doc.toString()).toBe("zero one two");
+  await session.flush();
+  expect(await textIn(replica)).toBe("zero one two");
+  undo(view);
+  expect(view.state.doc.toString()).toBe("zero one");
+});
+
+test("carriage returns come back as they were", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one\r\ntwo\r\n");
+  const { type, session, view } = await openNote(replica);
+  expect(view.state.doc.lines).toBe(3);
+  type("three\n");
+  await session.flush();
+  expect(await textIn(replica)).toBe("one\r\ntwo\r\nthree\r\n");
+});
+
+test("a note that is deleted elsewhere stays on the screen, and comes back if somebody says so", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, states, view } = await openNote(replica);
+  await replica.delete(KEY);
+  await session.refresh();
+  expect(states.at(-1)).toBe("deleted");
+  expect(view.state.doc.toString()).toBe("one");
+  await session.revive();
+  expect(await textIn(replica)).toBe("one");
+  expect(states.at(-1)).toBe("open");
+});
+
+test("text that nobody has seen outlives a deletion, and its author is told", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, type, told } = await openNote(replica);
+  type(" two");
+  await replica.delete(KEY);
+  await session.refresh();
+  expect(told).toEqual(["kept"]);
+  expect(await textIn(replica)).toBe("one two");
+});
+
+test("a note that is renamed elsewhere is followed", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, told } = await openNote(replica);
+  await replica.rename(KEY, "note:b.md");
+  await session.refresh();
+  expect(told).toEqual(["moved b.md"]);
+});
+
+test("a save that is refused keeps the text unsent and says so", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, type, told, view } = await openNote(replica);
+  vi.spyOn(replica, "put").mockRejectedValueOnce(new Error("full"));
+  type(" two");
+  await session.flush();
+  expect(told).toEqual(["failed Error: full"]);
+  expect(view.state.doc.toString()).toBe("one two");
+  await session.flush();
+  expect(await textIn(replica)).toBe("one two");
+});
+
+test("what is not there is absent, and appears when it is written", async () => {
+  const replica = await openReplica();
+  const { session, states, view } = await openNote(replica);
+  expect(states).toEqual(["absent"]);
+  await session.revive("new");
+  expect(states.at(-1)).toBe("open");
+  expect(view.state.doc.toString()).toBe("new");
+});
+
+test("bytes that are no text are not shown as text", async () => {
+  const replica = await openReplica();
+  const blob = { sha256: "0".repeat(64), size: 3 };
+  const dot = { timestamp: 1, device_id: "phone" };
+  vi.spyOn(replica, "get").mockResolvedValue({
+    key: KEY,
+    text: null,
+    blob,
+    dot,
+    siblings: [],
+    conflict: false,
+    pending: false,
+  });
+  vi.spyOn(replica, "blob").mockResolvedValue(new Blob([new Uint8Array([0xff, 0xfe, 0])]));
+  const { states } = await openNote(replica);
+  expect(states).toEqual(["binary"]);
+});
