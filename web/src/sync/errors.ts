@@ -58,9 +58,11 @@ export function actionOf(code: string): Action {
 export class TidenoteError extends Error {
   override readonly name = "TidenoteError";
 
+  /** @param quarantine - with `resync_required`: whether we may hold notes whose deletion the server has forgotten. */
   constructor(
     readonly code: string,
     message: string,
+    readonly quarantine = false,
   ) {
     super(message);
   }

@@ -34,6 +34,8 @@ export interface Meta {
   readonly leaderUntil: number;
   /** Own dots that were replaced after a refusal, and by which: who holds a note open may still name the old ones. */
   readonly newDots: readonly (readonly [Dot, Dot])[];
+  /** What the tabs called their latest connections (docs/protocol.md 2.4). */
+  readonly nonces: readonly string[];
 }
 
 /** A change to be: what `Journal.write` gives a dot. */
@@ -86,6 +88,14 @@ const STORES: StoreName[] = ["meta", "confirmed", "heads", "outbox", "doubts", "
 type Transaction = IDBPTransaction<Schema, StoreName[], "readwrite">;
 type Reading = IDBPTransaction<Schema, StoreName[], "readonly" | "readwrite">;
 
+/** Who writes, in one transaction. */
+interface Author {
+  readonly meta: Meta;
+  readonly clock: LamportClock;
+  readonly writer: string;
+  readonly now: number;
+}
+
 const META: Meta = {
   deviceId: "",
   vault: "",
@@ -96,11 +106,14 @@ const META: Meta = {
   leader: null,
   leaderUntil: 0,
   newDots: [],
+  nonces: [],
 };
 /** How many heads are read at once. */
 const PAGE = 2000;
 /** How many bytes of blobs that the server has, too, are kept here. */
 const MAX_KEPT_BYTES = 64 * 2 ** 20;
+/** How many of our own connections are known again: far more than may be on their way to a server at once. */
+const MAX_NONCES = 64;
 /** How exactly it is remembered when bytes were last used. */
 const USED_WITHIN_MS = 3_600_000;
 
@@ -169,6 +182,29 @@ export class Journal {
       await setMeta(tx, { leader: tab, leaderUntil: until });
       return true;
     }, "relaxed");
+  }
+
+  /** Note the name of a new connection, and return whose it is and where it goes on. */
+  async connecting(nonce: string): Promise<Meta> {
+    return this.commit(async (tx) => {
+      const { nonces } = await metaOf(tx);
+      await setMeta(tx, { nonces: [...nonces, nonce].slice(-MAX_NONCES) });
+      return metaOf(tx);
+    }, "relaxed");
+  }
+
+  /**
+   * Make room if it was no connection of this browser's that came in the place of ours: another device has our id.
+   *
+   * @returns the keys that have a change with a new dot.
+   */
+  async replacedBy(nonce: string): Promise<Set<string>> {
+    return this.commit(async (tx) => {
+      if ((await metaOf(tx)).nonces.includes(nonce)) return new Set<string>();
+      return this.alterOutbox(tx, (outbox) => {
+        outbox.goOn();
+      });
+    });
   }
 
   /** Let another tab lead. */
@@ -249,11 +285,14 @@ export class Journal {
    */
   async write(writes: readonly Write[], writer: string, now: number): Promise<Change[]> {
     return this.commit(async (tx) => {
-      const meta = await metaOf(tx);
-      const clock = new LamportClock(meta.clock);
+      const author = await authorOf(tx, writer, now);
       const changes: Change[] = [];
-      for (const write of writes) changes.push(await this.writeOne(tx, write, meta, clock, writer, now));
-      await setMeta(tx, { clock: clock.time });
+      for (const write of writes) {
+        const { shown } = await overlaid(tx, write.key);
+        const isShown = shown && write.moved_to === undefined && sameContent(shown, write);
+        changes.push(isShown ? shown : await this.writeOne(tx, write, author));
+      }
+      await setMeta(tx, { clock: author.clock.time });
       return changes;
     });
   }
@@ -432,6 +471,21 @@ export class Journal {
     return reading(() => this.db.getAllKeys("quarantine"));
   }
 
+  /** Send held notes again as new versions, because their user says that they are to stay. */
+  async revive(keys: readonly string[], writer: string, now: number): Promise<void> {
+    await this.commit(async (tx) => {
+      const author = await authorOf(tx, writer, now);
+      for (const key of keys) {
+        const { shown } = await overlaid(tx, key);
+        if (!shown || !(await tx.objectStore("quarantine").get(key))) continue;
+        const { value, blob, modified_at } = shown;
+        const write = { key, value, ...(blob && { blob }), ...(modified_at !== undefined && { modified_at }) };
+        await this.writeOne(tx, write, author);
+      }
+      await setMeta(tx, { clock: author.clock.time });
+    });
+  }
+
   /** Forget held notes here, because their user says that they were deleted. What was written to them since stays. */
   async forget(keys: readonly string[]): Promise<void> {
     await this.commit(async (tx) => {
@@ -468,21 +522,9 @@ export class Journal {
 
   // -- inside a transaction
 
-  private async writeOne(
-    tx: Transaction,
-    write: Write,
-    meta: Meta,
-    clock: LamportClock,
-    writer: string,
-    now: number,
-  ): Promise<Change> {
-    const rows = await rowsOf(tx, write.key);
-    const confirmed = (await tx.objectStore("confirmed").get(write.key))?.changes ?? [];
-    const { shown } = overlay(
-      confirmed,
-      rows.map(({ change }) => change),
-    );
-    if (shown && write.moved_to === undefined && sameContent(shown, write)) return shown;
+  private async writeOne(tx: Transaction, write: Write, author: Author): Promise<Change> {
+    const { meta, clock, writer, now } = author;
+    const { rows, shown } = await overlaid(tx, write.key);
     const base = currentBase(write.base ?? (shown ? [shown] : []), rows, meta.newDots);
     clock.observe(...base.map(({ timestamp }) => timestamp));
     const { bytes, ...fields } = write;
@@ -564,6 +606,17 @@ function create(db: IDBPDatabase<Schema>): void {
 
 async function metaOf(tx: Transaction): Promise<Meta> {
   return (await tx.objectStore("meta").get("meta")) ?? META;
+}
+
+async function authorOf(tx: Transaction, writer: string, now: number): Promise<Author> {
+  const meta = await metaOf(tx);
+  return { meta, clock: new LamportClock(meta.clock), writer, now };
+}
+
+async function overlaid(tx: Transaction, key: string): Promise<{ rows: OutboxRow[]; shown: Change | null }> {
+  const [rows, confirmed] = await Promise.all([rowsOf(tx, key), tx.objectStore("confirmed").get(key)]);
+  const own = rows.map(({ change }) => change);
+  return { rows, shown: overlay(confirmed?.changes ?? [], own).shown };
 }
 
 async function setMeta(tx: Transaction, values: Partial<Meta>): Promise<void> {

@@ -78,6 +78,8 @@ export interface ErrorMessage {
   readonly epoch?: string | null;
   /** With `resync_required`: the client may hold notes whose deletion the server has forgotten. */
   readonly quarantine?: boolean;
+  /** With `replaced`: the name of the connection that came in this one's place. */
+  readonly nonce?: string | null;
 }
 
 /** Server to client: something other than notes is new; look again by REST. */
@@ -354,6 +356,7 @@ const ERROR: Shape = {
   message: { check: isString },
   epoch: { check: orNull(isString), optional: true },
   quarantine: { check: isBoolean, optional: true },
+  nonce: { check: orNull(isString), optional: true },
 };
 const NOTICE: Shape = { topic: { check: isString } };
 const MANIFEST: Shape = {

@@ -198,6 +198,11 @@ export class Outbox {
     }
   }
 
+  /** Go on as the next incarnation, because another device lives under our id; what was not sent goes with it. */
+  goOn(): void {
+    this.goOnAs(nextIncarnation(this.meta.deviceId), new Set());
+  }
+
   /** Go on under another device's id: what was not confirmed is sent again as that device's. */
   adopt(deviceId: string): void {
     this.meta = { ...this.meta, deviceId };
@@ -227,11 +232,13 @@ export class Outbox {
   /** Go on as the next incarnation; what was never sent goes with it, for its dots may be taken too. */
   private reincarnate(refused: readonly [OutboxRow, Rejected][]): void {
     const { deviceId } = this.meta;
-    if (refused.some(([row]) => row.change.device_id === deviceId)) {
-      this.meta = { ...this.meta, deviceId: nextIncarnation(deviceId) };
-    }
-    const wanted = this.countAttempts(refused);
-    this.giveNewDots((row) => wanted.has(row.seq) || row.handed === 0, new LamportClock(this.meta.clock));
+    const isOurs = refused.some(([row]) => row.change.device_id === deviceId);
+    this.goOnAs(isOurs ? nextIncarnation(deviceId) : deviceId, this.countAttempts(refused));
+  }
+
+  private goOnAs(deviceId: string, refused: ReadonlySet<number>): void {
+    this.meta = { ...this.meta, deviceId };
+    this.giveNewDots((row) => refused.has(row.seq) || row.handed === 0, new LamportClock(this.meta.clock));
   }
 
   private countAttempts(refused: readonly [OutboxRow, Rejected][]): Set<number> {

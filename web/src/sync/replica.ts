@@ -1,11 +1,16 @@
 /** `Replica`: a vault's notes in this browser, and the same as the server's. The face of the package. */
 
 import { TidenoteError } from "./errors";
-import { Journal, type Write } from "./journal";
+import { Journal, type Meta, type Write } from "./journal";
 import { checkKey, utf8Length } from "./keys";
+import { Link, type LinkOwner } from "./link";
 import { MAX_TEXT_BYTES } from "./messages";
 import { NoteList, noteOf, targetOf } from "./notes";
+import { DEFAULT_CONFIG } from "./policy";
+import { randomName } from "./random";
+import { Rest } from "./rest";
 import { sha256Hex } from "./sha256";
+import { Tabs, type LeaderStatus, type TabMessage } from "./tabs";
 import type { Note, NoteInfo, PutOptions, ReplicaOptions, Status } from "./types";
 import { dotOf, type BlobRef, type Dot } from "./version";
 
@@ -13,14 +18,32 @@ import { dotOf, type BlobRef, type Dot } from "./version";
 export class Replica {
   private readonly notes = new NoteList();
   private readonly tab = randomName();
+  private readonly tabs: Tabs;
+  private readonly rest: Rest;
   private readonly subscribers = new Set<(event: { keys: string[] }) => void>();
   private readonly statusListeners = new Set<(status: Status) => void>();
   private readonly noticeListeners = new Set<(topic: string) => void>();
+  private readonly leaving = new AbortController();
+  private link: { readonly link: Link; readonly done: Promise<void> } | null = null;
+  private meta: Meta;
+  private heard: LeaderStatus | null = null;
 
   private constructor(
     private readonly options: ReplicaOptions,
     private readonly journal: Journal,
-  ) {}
+    name: string,
+    meta: Meta,
+  ) {
+    this.meta = meta;
+    this.rest = new Rest(options.endpoint, options.vault, options.token);
+    this.tabs = new Tabs(name, this.tab, journal, {
+      onLead: () => {
+        this.lead();
+      },
+      onFollow: () => this.follow(),
+      onMessage: (message) => void this.hear(message),
+    });
+  }
 
   /**
    * Open the replica of a vault: what is stored here is there at once, what the server has comes by and by.
@@ -28,11 +51,14 @@ export class Replica {
    * @throws TidenoteError `bad_device`, `storage_failed`.
    */
   static async open(options: ReplicaOptions): Promise<Replica> {
-    const journal = await Journal.open(`tidenote/${new URL(options.endpoint).origin}/${options.vault}`);
+    const name = options.name ?? `tidenote/${new URL(options.endpoint).origin}/${options.vault}`;
+    const journal = await Journal.open(name);
     try {
       await journal.bind(options.deviceId, options.vault);
-      const replica = new Replica(options, journal);
-      for await (const page of journal.allHeads()) for (const held of page) replica.notes.set(held);
+      const replica = new Replica(options, journal, name, await journal.meta());
+      await replica.reload();
+      replica.watchPage();
+      replica.tabs.join();
       return replica;
     } catch (error) {
       journal.close();
@@ -41,9 +67,11 @@ export class Replica {
   }
 
   /** Stop syncing and close the journal; what is pending stays for the next time. */
-  close(): Promise<void> {
+  async close(): Promise<void> {
+    this.leaving.abort();
+    await this.tabs.close();
+    this.rest.close();
     this.journal.close();
-    return Promise.resolve();
   }
 
   // -- notes
@@ -64,7 +92,8 @@ export class Replica {
   }
 
   /**
-   * Write a note; durable here when it resolves. What is shown already is not written again.
+   * Write a note; durable here when it resolves. What is shown already is not written again. A text over 1 MiB is kept
+   * as a blob.
    *
    * @param options - `base`: the dots that the author had in front of them, which are what `get` or the last `put` of
    *   the note returned; by default what is shown now.
@@ -72,11 +101,11 @@ export class Replica {
    * @throws TidenoteError `bad_key`, `bad_value`, `storage_full`, `storage_failed`: nothing was written.
    */
   async put(key: string, text: string, options: PutOptions = {}): Promise<Dot> {
-    if (utf8Length(text) > MAX_TEXT_BYTES || text.includes("\0"))
-      return this.putBlob(key, new Blob([text]), "text/plain");
     const base = options.base && { base: options.base.map(dotOf) };
     const live = options.live && { live: true };
-    return this.write({ key, value: text, modified_at: Date.now(), ...base, ...live });
+    const write = { key, value: text, modified_at: Date.now(), ...base, ...live };
+    if (utf8Length(text) <= MAX_TEXT_BYTES && !text.includes("\0")) return this.write(write);
+    return this.write({ ...write, ...(await content(new Blob([text]), "text/plain")) });
   }
 
   /**
@@ -86,8 +115,7 @@ export class Replica {
    */
   async putBlob(key: string, bytes: Blob, mediaType: string): Promise<Dot> {
     checkKey(key);
-    const blob: BlobRef = { sha256: await sha256Hex(bytes), size: bytes.size, media_type: mediaType };
-    return this.write({ key, value: "", blob, bytes, modified_at: Date.now() });
+    return this.write({ key, modified_at: Date.now(), ...(await content(bytes, mediaType)) });
   }
 
   /**
@@ -110,11 +138,10 @@ export class Replica {
     const note = await this.get(key);
     if (!note) throw new TidenoteError("not_found", `there is no ${key}`);
     if (this.notes.get(to)) throw new TidenoteError("bad_key", `there is a ${to} already`);
-    const modified = this.notes.get(key)?.modifiedAt ?? Date.now();
     const creation: Write = {
       key: to,
       value: note.text ?? "",
-      modified_at: modified,
+      modified_at: this.notes.get(key)?.modifiedAt ?? Date.now(),
       ...(note.blob && { blob: note.blob }),
     };
     await this.write(creation, { key, value: null, moved_to: to, base: [note.dot], modified_at: Date.now() });
@@ -127,8 +154,35 @@ export class Replica {
    */
   async blob(sha256: string): Promise<Blob> {
     const kept = await this.journal.blob(sha256, Date.now());
-    if (!kept) throw new TidenoteError("unreachable", "these bytes are not here");
-    return kept;
+    if (kept) return kept;
+    const bytes = await this.rest.download(sha256);
+    // Without room for it, it is fetched again the next time.
+    await this.journal.keep(sha256, bytes, Date.now()).catch(() => undefined);
+    return bytes;
+  }
+
+  // -- what a person decides
+
+  /** Send again what the server refused, all or the changes of some keys. */
+  async retryParked(keys?: readonly string[]): Promise<void> {
+    await this.altered(await this.journal.retryParked(keys), true);
+  }
+
+  /** Let the refused changes of a note go; what the server has is shown again. */
+  async discardParked(key: string): Promise<void> {
+    await this.journal.discardParked(key);
+    await this.altered([key], false);
+  }
+
+  /**
+   * Settle notes that are held because they may have been deleted elsewhere (`Status.held`).
+   *
+   * @param decision - `keep` sends them again as new versions, `forget` deletes them here.
+   */
+  async settleHeld(keys: readonly string[], decision: "keep" | "forget"): Promise<void> {
+    if (decision === "forget") await this.journal.forget(keys);
+    else await this.journal.revive(keys, this.tab, Date.now());
+    await this.altered(keys, true);
   }
 
   // -- how things stand
@@ -141,18 +195,23 @@ export class Replica {
   /** Return how things stand. */
   status(): Status {
     const { pending, parked, quarantined } = this.notes;
+    const { leads } = this.tabs;
+    const link = leads ? (this.link?.link.status() ?? null) : this.heard;
+    const { deviceId, epoch, cursor, lastConfirmedAt } = (leads ? null : this.heard) ?? fromMeta(this.meta);
     return {
-      state: "offline",
-      behind: 0,
+      state: link?.state ?? "offline",
+      behind: link?.behind ?? 0,
       pending,
       parked,
       held: quarantined,
-      lastConfirmedAt: null,
-      epoch: null,
-      cursor: 0,
-      leader: true,
-      polling: false,
-      deviceId: this.options.deviceId,
+      skipped: link?.skipped ?? [],
+      lastConfirmedAt,
+      epoch,
+      cursor,
+      leader: leads,
+      polling: link?.polling ?? false,
+      deviceId,
+      ...(link?.problem && { problem: link.problem }),
     };
   }
 
@@ -166,32 +225,164 @@ export class Replica {
     return added(this.noticeListeners, listener);
   }
 
-  /** Wait until the server has confirmed every change that it does not refuse. */
+  /**
+   * Wait until the server has confirmed every change that it does not refuse.
+   *
+   * @throws TidenoteError why syncing stopped; `unreachable`, if the replica is closed meanwhile.
+   */
   flush(): Promise<void> {
-    if (this.notes.pending === 0) return Promise.resolve();
-    return Promise.reject(new TidenoteError("unreachable", "there is no connection"));
+    this.hurry();
+    return new Promise((resolve, reject) => {
+      const look = (): void => {
+        const { pending, state, problem } = this.status();
+        if (pending > 0 && state !== "stopped" && !this.leaving.signal.aborted) return;
+        this.statusListeners.delete(look);
+        this.leaving.signal.removeEventListener("abort", look);
+        if (pending === 0) resolve();
+        else reject(new TidenoteError(problem?.code ?? "unreachable", problem?.message ?? "the replica was closed"));
+      };
+      this.statusListeners.add(look);
+      this.leaving.signal.addEventListener("abort", look);
+      look();
+    });
   }
 
   // -- inside
 
   private async write(...writes: Write[]): Promise<Dot> {
     const changes = await this.journal.write(writes, this.tab, Date.now());
-    await this.refresh(writes.map(({ key }) => key));
+    await this.altered(
+      writes.map(({ key }) => key),
+      true,
+    );
     return dotOf(changes.at(-1) as Dot);
+  }
+
+  /** Show what altered in the journal, here and in the other tabs. */
+  private async altered(keys: Iterable<string>, written: boolean): Promise<void> {
+    const touched = [...keys];
+    if (touched.length === 0) return;
+    this.tabs.tell({ kind: "touched", keys: touched, written });
+    if (written) this.link?.link.wake();
+    await this.refresh(touched);
   }
 
   private async refresh(keys: string[]): Promise<void> {
     for (const held of await this.journal.heads(keys)) this.notes.set(held);
-    for (const listener of this.subscribers) listener({ keys });
-    for (const listener of this.statusListeners) listener(this.status());
+    for (const listener of [...this.subscribers]) listener({ keys });
+    this.tellStatus();
   }
+
+  private tellStatus(): void {
+    const status = this.status();
+    for (const listener of [...this.statusListeners]) listener(status);
+  }
+
+  /** Read all that is in the journal; after that, changes come key by key. */
+  private async reload(): Promise<void> {
+    this.notes.clear();
+    for await (const page of this.journal.allHeads()) for (const held of page) this.notes.set(held);
+  }
+
+  // -- one tab among others
+
+  private lead(): void {
+    const { options } = this;
+    const config = { ...DEFAULT_CONFIG, ...(options.pollMs !== undefined && { pollMs: options.pollMs }) };
+    const owner: LinkOwner = {
+      endpoint: options.endpoint,
+      vault: options.vault,
+      token: options.token,
+      config,
+      tab: this.tab,
+      onTouched: (keys) => this.altered(keys, false),
+      onNews: () => void this.tellNews(),
+      onNotice: (topic) => {
+        this.tabs.tell({ kind: "notice", topic });
+        this.notice(topic);
+      },
+    };
+    const link = new Link(owner, this.journal, this.rest);
+    this.link = { link, done: link.run() };
+    this.tellStatus();
+  }
+
+  private async follow(): Promise<void> {
+    const { link } = this;
+    link?.link.close();
+    await link?.done;
+    this.link = null;
+    this.heard = null;
+    this.tellStatus();
+  }
+
+  /** Tell everybody how the connection stands. */
+  private async tellNews(): Promise<void> {
+    // A journal that cannot be read is the connection's problem, and told as such.
+    this.meta = await this.journal.meta().catch(() => this.meta);
+    const link = this.link?.link.status();
+    if (link) this.tabs.tell({ kind: "status", status: { ...link, ...fromMeta(this.meta) } });
+    this.tellStatus();
+  }
+
+  private async hear(message: TabMessage): Promise<void> {
+    switch (message.kind) {
+      case "touched":
+        if (message.written) this.link?.link.wake();
+        await this.refresh([...message.keys]);
+        break;
+      case "status":
+        this.heard = message.status;
+        this.tellStatus();
+        break;
+      case "notice":
+        this.notice(message.topic);
+        break;
+      case "hello":
+        if (this.link) await this.tellNews();
+        break;
+      case "hurry":
+        this.link?.link.wake();
+        break;
+      case "bye":
+        break;
+    }
+  }
+
+  private notice(topic: string): void {
+    for (const listener of [...this.noticeListeners]) listener(topic);
+  }
+
+  private hurry(): void {
+    this.link?.link.wake();
+    this.tabs.tell({ kind: "hurry" });
+  }
+
+  /** Heed what the browser tells about the network, and about a page that was asleep. */
+  private watchPage(): void {
+    if (typeof window === "undefined") return;
+    const { signal } = this.leaving;
+    const doubt = (): void => this.link?.link.doubt();
+    window.addEventListener("online", doubt, { signal });
+    window.addEventListener("offline", doubt, { signal });
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && doubt(), { signal });
+    const awake = (): void => void this.reload().then(() => this.refresh(this.list().map(({ key }) => key)));
+    // What other tabs told meanwhile was not heard.
+    document.addEventListener("resume", awake, { signal });
+    window.addEventListener("pageshow", ({ persisted }) => persisted && awake(), { signal });
+  }
+}
+
+function fromMeta(meta: Meta): Omit<LeaderStatus, keyof ReturnType<Link["status"]>> {
+  return { deviceId: meta.deviceId, epoch: meta.epoch, cursor: meta.cursor, lastConfirmedAt: meta.confirmedAt };
+}
+
+async function content(bytes: Blob, mediaType: string): Promise<Pick<Write, "value" | "blob" | "bytes">> {
+  const blob: BlobRef = { sha256: await sha256Hex(bytes), size: bytes.size, media_type: mediaType };
+  return { value: "", blob, bytes };
 }
 
 function added<T>(set: Set<T>, item: T): () => void {
   set.add(item);
   return () => set.delete(item);
-}
-
-function randomName(): string {
-  return Array.from(crypto.getRandomValues(new Uint8Array(8)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -54,6 +54,8 @@ export interface Failed {
   readonly epoch: string | null;
   /** Whether we may hold notes whose deletion the server has forgotten. */
   readonly quarantine: boolean;
+  /** With `replaced`: of the connection that came in this one's place, if it gave one. */
+  readonly nonce: string | null;
 }
 
 /** Event: something other than notes is new; look again by REST. */
@@ -190,6 +192,7 @@ export class ClientSession {
       message: error.message,
       epoch: error.epoch ?? null,
       quarantine: error.quarantine ?? false,
+      nonce: error.nonce ?? null,
     });
   }
 }

@@ -11,6 +11,8 @@ export interface ReplicaOptions {
   readonly deviceId: string;
   /** The device's token; absent, the session cookie says who is there, or the server asks nobody. */
   readonly token?: string;
+  /** Of the database in this browser; by default made of the endpoint and the vault. */
+  readonly name?: string;
   /** Between two polls while no WebSocket can be had, ms; by default 5000. */
   readonly pollMs?: number;
 }
@@ -65,6 +67,8 @@ export interface Status {
   readonly parked: readonly Problem[];
   /** Notes that the server may have deleted and forgotten: shown, but not sent unless their user says so. */
   readonly held: readonly Problem[];
+  /** Keys of which the server sent something that must not be: they stay as they were here. */
+  readonly skipped: readonly Problem[];
   /** When the server last confirmed anything, ms since 1970. */
   readonly lastConfirmedAt: number | null;
   /** Of the log; null before the first contact. */

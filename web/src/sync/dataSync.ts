@@ -1,0 +1,231 @@
+/**
+ * The difference of two replicas, and a two-way sync that needs no cursor (docs/protocol.md 9.2): what the server has
+ * and we lack is fetched, what it lost is offered to it, and nothing is ever taken for deleted because it is missing.
+ * One that is cut starts over; every step of it may be done twice.
+ */
+
+import { actionOf, TidenoteError } from "./errors";
+import type { Journal } from "./journal";
+import type { Rejected } from "./messages";
+import type { Rest } from "./rest";
+import { ClientSession, generationOf, siblingsOf, type Siblings } from "./session";
+import { compareDots, dotId, sameDot, stubOf, type Change, type Dot, type Stub } from "./version";
+
+/** How many keys are asked for at once; the protocol allows 500. */
+const FETCH_KEYS = 200;
+
+type Heads<S extends Dot = Dot> = ReadonlyMap<string, readonly S[]>;
+
+/** What two replicas do not share. */
+export interface Difference {
+  /** The keys that the other holds in another state than we. */
+  readonly pull: string[];
+  /** The versions of ours that are no siblings of the other's. */
+  readonly offer: Stub[];
+  /** The keys that only we hold. */
+  readonly ours: string[];
+}
+
+/** Return what two replicas do not share, by the dots of their siblings; a missing key says nothing. */
+export function difference(ours: Heads<Stub>, theirs: Heads): Difference {
+  const pull = [...theirs.keys()].filter((key) => !sameDots(ours.get(key) ?? [], theirs.get(key) ?? []));
+  const offer = [...ours].flatMap(([key, siblings]) => {
+    const there = new Set((theirs.get(key) ?? []).map(dotId));
+    return siblings.filter((sibling) => !there.has(dotId(sibling)));
+  });
+  return { pull, offer, ours: [...ours.keys()].filter((key) => !theirs.has(key)) };
+}
+
+/** One full reconcile of a journal with the server. */
+export class DataSync {
+  /**
+   * @param tab - the one that compares.
+   * @param onTouched - called with the keys that were altered here.
+   */
+  constructor(
+    private readonly journal: Journal,
+    private readonly rest: Rest,
+    private readonly tab: string,
+    private readonly onTouched: (keys: Iterable<string>) => Promise<void>,
+  ) {}
+
+  /**
+   * Reconcile; afterwards the cursor is the server's.
+   *
+   * @param quarantine - whether we may hold notes whose deletion the server has forgotten: they are held back.
+   * @throws TidenoteError `fenced`, if the server's log is of an earlier generation than ours; what the server said.
+   */
+  async run(quarantine: boolean): Promise<void> {
+    const meta = await this.journal.meta();
+    const { epoch, clock, theirs } = await this.manifest();
+    checkGeneration(meta.epoch, epoch);
+    const { pull, offer, ours } = difference(await this.heads(), theirs);
+    const held = quarantine ? ours : [];
+    // First what the server lost: it is replaced here only once it is safe there.
+    if (meta.epoch !== null && meta.epoch !== epoch) {
+      const offered = quarantine ? offer.filter(({ key }) => theirs.has(key)) : offer;
+      await this.offer(offered, meta.deviceId, () => new ClientSession(clock, epoch, meta.epoch));
+    }
+    for (let start = 0; start < pull.length; start += FETCH_KEYS) {
+      const siblings = await fetchSiblings(this.rest, pull.slice(start, start + FETCH_KEYS), epoch);
+      await this.onTouched(await this.journal.reconcile(siblings, this.tab));
+    }
+    // What changed since the manifest's first page lies behind its clock, and is delivered from there.
+    await this.journal.resynced(epoch, clock, held, this.tab, Date.now());
+    await this.onTouched(held);
+  }
+
+  private async heads(): Promise<Map<string, readonly Stub[]>> {
+    const found = new Map<string, readonly Stub[]>();
+    for await (const page of this.journal.allHeads()) {
+      for (const { key, confirmed } of page) if (confirmed.length > 0) found.set(key, confirmed);
+    }
+    return found;
+  }
+
+  private async manifest(): Promise<{ epoch: string; clock: number; theirs: Map<string, readonly Dot[]> }> {
+    const theirs = new Map<string, readonly Dot[]>();
+    const first = await this.rest.manifest();
+    for (let page = first; ; page = await this.rest.manifest(page.next)) {
+      if (page.epoch !== first.epoch) throw new TidenoteError("unreachable", REPLACED);
+      for (const { key, dots } of page.entries) theirs.set(key, dots);
+      if (page.next == null) return { epoch: first.epoch, clock: first.clock, theirs };
+    }
+  }
+
+  /** Offer versions that the server has lost; keep parked what it will not take. */
+  private async offer(offer: readonly Stub[], deviceId: string, begin: () => ClientSession): Promise<void> {
+    // Tombstones of renames last: their targets have to be there.
+    let left = [...offer.filter(({ moved_to }) => !moved_to), ...offer.filter(({ moved_to }) => moved_to)];
+    const kept: [Change, Rejected][] = [];
+    const tried = new Set<string>();
+    while (left.length > 0) {
+      const refused = await this.offerAll(left, deviceId, begin());
+      const uploaded = await this.uploadMissing(refused, tried);
+      // A refused rename may find its target now, if anything was taken in that was not there before.
+      const hopeful = uploaded.size > 0 || refused.length < left.length;
+      left = [];
+      for (const [change, rejection] of refused) {
+        const again =
+          rejection.code === "blob_missing"
+            ? uploaded.has(change.blob?.sha256 ?? "")
+            : hopeful && rejection.code === "move_target_missing";
+        if (again) left.push(stubOf(change));
+        else kept.push([change, rejection]);
+      }
+    }
+    await this.keep(kept);
+  }
+
+  private async offerAll(
+    stubs: readonly Stub[],
+    deviceId: string,
+    session: ClientSession,
+  ): Promise<(readonly [Change, Rejected])[]> {
+    const refused: (readonly [Change, Rejected])[] = [];
+    for (let done = 0; done < stubs.length;) {
+      const changes = await this.texts(stubs.slice(done, done + FETCH_KEYS));
+      for (let sent = 0; sent < changes.length;) {
+        sent += session.push(changes.slice(sent));
+        for (const push of session.outgoing()) session.receive(await this.rest.sync(push, deviceId));
+        for (const event of session.events()) {
+          if (event.kind === "failed") throw new TidenoteError(event.code, event.message, event.quarantine);
+          if (event.kind === "received") refused.push(...event.rejected);
+        }
+        if (!session.canPush) throw new TidenoteError("unreachable", "the server did not answer the offer");
+      }
+      done += FETCH_KEYS;
+    }
+    for (const [, { code, message }] of refused) {
+      if (["retry", "stop"].includes(actionOf(code))) throw new TidenoteError(code, message);
+    }
+    return refused;
+  }
+
+  private async texts(stubs: readonly Stub[]): Promise<Change[]> {
+    const found: Change[] = [];
+    for (const stub of stubs) {
+      const changes = await this.journal.confirmed(stub.key);
+      found.push(...changes.filter((change) => sameDot(change, stub)));
+    }
+    return found;
+  }
+
+  /** Upload the blobs that the server lacks and this browser has, each once; return those that are there now. */
+  private async uploadMissing(
+    refused: readonly (readonly [Change, Rejected])[],
+    tried: Set<string>,
+  ): Promise<Set<string>> {
+    const uploaded = new Set<string>();
+    for (const [{ blob }, { code }] of refused) {
+      if (code !== "blob_missing" || !blob || tried.has(blob.sha256)) continue;
+      tried.add(blob.sha256);
+      const bytes = await this.journal.blob(blob.sha256, Date.now());
+      if (!bytes) continue;
+      await this.rest.upload(blob, bytes);
+      uploaded.add(blob.sha256);
+    }
+    return uploaded;
+  }
+
+  /** Park what the server lost and will not take back, so that no text is lost; a lost deletion is let go. */
+  private async keep(refused: readonly (readonly [Change, Rejected])[]): Promise<void> {
+    const rest = new Map<string, Change[]>();
+    for (const [{ key }] of refused) {
+      const gone = refused.filter(([change]) => change.key === key);
+      const confirmed = await this.journal.confirmed(key);
+      rest.set(
+        key,
+        confirmed.filter((change) => !gone.some(([lost]) => sameDot(lost, change))),
+      );
+    }
+    const lost = refused.filter(([change]) => !change.deleted);
+    const parked = lost.map(([change, { code, message }]) => [change, code, message] as const);
+    await this.onTouched(await this.journal.reconcile(rest, this.tab, undefined, parked));
+  }
+}
+
+/**
+ * Return all siblings of those of the keys that have any; a key with a change that must not be is left out.
+ *
+ * @param keys - at most 500.
+ * @param epoch - the log that is asked; null for any.
+ * @throws TidenoteError what the server said; `unreachable`, also if another log answers than was asked.
+ */
+export async function fetchSiblings(rest: Rest, keys: readonly string[], epoch: string | null): Promise<Siblings> {
+  const found = new Map<string, readonly Change[]>();
+  let left = [...keys];
+  while (left.length > 0) {
+    const answer = await rest.fetch(left);
+    if (epoch !== null && answer.epoch !== epoch) throw new TidenoteError("unreachable", REPLACED);
+    for (const [key, changes] of siblingsOf(answer.changes).siblings) found.set(key, changes);
+    const told = new Set(answer.changes.map(({ key }) => key));
+    if (told.size === 0) break;
+    left = left.filter((key) => !told.has(key));
+  }
+  return found;
+}
+
+/**
+ * Check that a log is not of an earlier generation than the one that we follow.
+ *
+ * @throws TidenoteError `fenced`.
+ */
+export function checkGeneration(ours: string | null, theirs: string): void {
+  if (ours !== null && generationOf(theirs) < generationOf(ours)) {
+    throw new TidenoteError(
+      "fenced",
+      `this server has an earlier copy of the vault (${theirs}) than this browser has synced with (${ours}): ` +
+        "open the server that holds the later one",
+    );
+  }
+}
+
+const REPLACED = "the server's log was replaced while it was read";
+
+function sameDots(first: readonly Dot[], second: readonly Dot[]): boolean {
+  const sorted = [...second].sort(compareDots);
+  return (
+    first.length === second.length && [...first].sort(compareDots).every((dot, at) => sameDot(dot, sorted[at] ?? dot))
+  );
+}
