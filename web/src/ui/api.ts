@@ -61,17 +61,18 @@ export interface Pairing {
 
 export interface Redeemed {
   device_id: string;
-  vault: string;
+  vault: string | null;
   role: Role;
   token?: string;
 }
 
+/** `role` and `created_at` are null for one that syncs under no credential of its own. */
 export interface Device {
   device_id: string;
-  vault: string;
-  role: Role;
-  created_at: number;
-  last_seen_at: number | null;
+  vault: string | null;
+  role: Role | null;
+  created_at: number | null;
+  last_seen_at: number;
   cursor: number | null;
   connected: boolean;
   web: boolean;
@@ -93,13 +94,18 @@ export interface Vault {
 export type HoldKind = "delete_out" | "delete_in" | "quarantine";
 export type HoldDecision = "confirm" | "refuse";
 
-/** What a device keeps from happening until a person decides; `keys` are the first thousand of `count`. */
+/**
+ * What a device keeps from happening until a person decides (docs/protocol.md 11.9).
+ *
+ * `keys` are the first thousand of `count`; `decision` is what was decided and the device has not yet done.
+ */
 export interface Hold {
   device_id: string;
   kind: HoldKind;
   keys: string[];
   count: number;
   since: number;
+  decision?: HoldDecision | null;
 }
 
 export interface NoteEntry extends Dot {
@@ -312,8 +318,8 @@ export class Api {
     return this.get("/holds");
   }
 
-  async decideHold(device_id: string, kind: HoldKind, decision: HoldDecision): Promise<void> {
-    await this.send("POST", "/holds/decide", {}, json({ device_id, kind, decision }));
+  decideHold(device_id: string, kind: HoldKind, decision: HoldDecision): Promise<{ holds: Hold[] }> {
+    return this.post("/holds/decide", { device_id, kind, decision });
   }
 
   // -- notes

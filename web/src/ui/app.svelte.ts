@@ -39,6 +39,11 @@ export class App {
     return this.me?.device_id ?? ownDeviceId();
   }
 
+  /** The device that this browser is, or was before the server let go of it; null for one that was never paired. */
+  get lastDeviceId(): string | null {
+    return (this.me ?? lastMe())?.device_id ?? null;
+  }
+
   /** Ask who this browser is, and open its vault; offline with what it was told last. */
   async start(): Promise<void> {
     this.phase = "starting";

@@ -372,7 +372,7 @@ export const messages = {
     lastSeen: (when: string) => `Last seen ${when}`,
     neverSeen: "Never connected",
     upToDate: "Has everything",
-    behind: (n: number) => `${count(n, "change", "changes")} behind`,
+    behind: "Has not everything yet",
     cursorUnknown: "Has not synced yet",
     revoke: "Revoke",
     revokeNamed: (name: string) => `Revoke ${name}`,
@@ -417,7 +417,9 @@ export const messages = {
       merge: "Put both together without asking",
     },
     saved: "Saved.",
-    owner: "Only an owner can change this.",
+    open: "Open",
+    openNamed: (name: string) => `Open the vault ${name}`,
+    owner: "Only an owner of the whole server can make vaults.",
   },
   holds: {
     title: "Held deletions",
@@ -431,18 +433,20 @@ export const messages = {
       quarantine: (device: string, n: number) =>
         `${device} was away for very long, and has ${count(n, "note", "notes")} that may have been deleted meanwhile`,
     },
+    /** What each answer does; whichever of both deletes is the second button. */
+    confirm: { delete_out: "Delete them", delete_in: "Delete them", quarantine: "Bring them back" },
     confirmHelp: {
-      delete_out: "They are deleted everywhere. The trash keeps them.",
+      delete_out: () => "They are deleted on every device. The trash keeps them.",
       delete_in: (device: string) => `They are deleted on ${device}, too. The trash keeps them.`,
-      quarantine: (device: string) => `They are deleted on ${device}.`,
+      quarantine: () => "They come back on every device.",
     },
+    refuse: { delete_out: "Bring them back", delete_in: "Keep them", quarantine: "Delete them" },
     refuseHelp: {
       delete_out: (device: string) => `They come back to ${device}.`,
-      delete_in: "They come back everywhere.",
-      quarantine: "They come back everywhere.",
+      delete_in: () => "They stay, and come back on every device.",
+      quarantine: (device: string) => `They are deleted on ${device}. The trash keeps them.`,
     },
-    confirm: { delete_out: "Delete them", delete_in: "Delete them", quarantine: "Delete them" },
-    refuse: { delete_out: "Bring them back", delete_in: "Keep them", quarantine: "Keep them" },
+    told: "Decided. The device does it as soon as it is connected.",
     since: (when: string) => `since ${when}`,
     show: (n: number) => `Show ${count(n, "name", "names")}`,
     more: (n: number) => `and ${n.toLocaleString()} more`,
@@ -459,7 +463,6 @@ export const messages = {
     pairing: "Pairing ...",
     spent: "This link was used already, or has ended.",
     spentHelp: "A link works once, for ten minutes. Make another and open that.",
-    tooMany: "There were too many attempts. Wait a minute, then try again.",
     none: "This browser is not paired yet",
     noneHelp: "A one-time link lets it in. There are two ways to get one:",
     ways: {
@@ -475,11 +478,11 @@ export const messages = {
     toNotes: "To the notes",
     revoked: "This browser was revoked",
     revokedHelp:
-      "An owner cut it off, or its session ended. It gets and sends nothing any more. What you wrote here and was not sent is kept in this browser:",
+      "An owner cut it off, or its session ended. It gets and sends nothing any more. What it holds is still in it.",
     unsent: (n: number) => `${count(n, "note has", "notes have")} words that the server does not have`,
     nothingUnsent: "Everything that you wrote here is on the server.",
     copyText: "Copy the text",
-    again: "Pair it again to send them.",
+    again: "Pair this browser again to send it.",
   },
   /** What went wrong, by the codes of docs/protocol.md 14, and what to do next. */
   problems: {
@@ -495,6 +498,8 @@ export const messages = {
     value_too_large: "The text is too long for a note.",
     bad_value: "The text holds a character that no note can hold.",
     bad_request: "The server did not understand that. Reload the page.",
+    too_many_attempts: "There were too many attempts. Wait a minute, then try again.",
+    bad_link: "This link was used already, or has ended. Make another.",
     overloaded: "Too much at once. Wait a minute, then try again.",
     fenced: "Another server has taken over from this one. Use its address.",
     other: (code: string, message: string) => `It did not work: ${message} (${code}).`,

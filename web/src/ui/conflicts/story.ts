@@ -40,3 +40,9 @@ export function shownOf({ kind, sources }: ConflictDetails): Change | null {
   // Sources are in the order of their dots (docs/protocol.md 5.3).
   return sources.findLast((source) => source.value !== null) ?? null;
 }
+
+/** Return the name that a second note gets beside one: `Trip (2).md`, if that is free. */
+export function besideOf(name: string): string {
+  const dot = name.lastIndexOf(".");
+  return dot > 0 ? `${name.slice(0, dot)} (2)${name.slice(dot)}` : `${name} (2)`;
+}

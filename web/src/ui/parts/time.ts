@@ -38,3 +38,16 @@ export function size(bytes: number): string {
   const step = Math.min(Math.floor(Math.log10(Math.max(bytes, 1)) / 3), units.length - 1);
   return `${(bytes / 1000 ** step).toLocaleString("en", { maximumFractionDigits: step && 1 })} ${units[step] ?? ""}`;
 }
+
+const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const dayName = new Intl.DateTimeFormat("en", { weekday: "long", day: "numeric", month: "long", year: "numeric" });
+
+/** Return "09:12". */
+export function clockTime(at: number): string {
+  return clock.format(at);
+}
+
+/** Return "Saturday, March 14, 2026". */
+export function dayOf(at: number): string {
+  return dayName.format(at);
+}

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import type { Change, ConflictDetails } from "../../../../src/ui/api";
-import { namesOf, shownOf, storyOf } from "../../../../src/ui/conflicts/story";
+import { besideOf, namesOf, shownOf, storyOf } from "../../../../src/ui/conflicts/story";
 
 function source(device_id: string, more: Partial<Change> = {}): Change {
   return { key: "note:a.md", timestamp: 7, device_id, value: device_id, ...more };
@@ -47,5 +47,16 @@ describe("shownOf", () => {
     const sources = [source("laptop"), source("phone", { value: null })];
     expect(shownOf(conflict({ kind: "siblings", sources }))?.device_id).toBe("laptop");
     expect(shownOf(conflict({}))).toBeNull();
+  });
+});
+
+describe("besideOf", () => {
+  it.each([
+    ["Trip.md", "Trip (2).md"],
+    ["a.tar.gz", "a.tar (2).gz"],
+    ["README", "README (2)"],
+    [".env", ".env (2)"],
+  ])("names a note beside %s", (name, beside) => {
+    expect(besideOf(name)).toBe(beside);
   });
 });
