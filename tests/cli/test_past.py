@@ -122,6 +122,32 @@ def test_a_note_is_looked_up_and_brought_back_under_its_new_name(here: World) ->
     assert f"tidenote restore list.md --version {clock(here) - 1}" in said
 
 
+def test_a_merge_says_from_whom_and_where_to_look(here: World) -> None:
+    laptop = here.folder("laptop")
+    put(laptop, "a.md", "top\n\nat five\n")
+    here.once("laptop")
+    (first,) = versions("a.md", laptop)
+    put(laptop, "a.md", "top\n\nat six\n")
+    here.once("laptop")
+    # An edit with a greater time than the laptop's, by a device that has not seen it.
+    change = {"key": "note:a.md", "value": "top\n\nat seven\n", "timestamp": clock(here) + 5, "device_id": "phone"}
+    change["base"] = [{"timestamp": first["timestamp"], "device_id": "laptop"}]
+    body = {"type": "sync_push", "changes": [change], "last_ack": 0}
+    httpx.post(f"{here.url}/api/v1/sync?device_id=phone", json=body).raise_for_status()
+    found = versions("a.md", laptop)
+    (merge,) = [v for v in found if v["device_id"].startswith("server.")]
+    assert [source["device_id"] for source in merge["merged"]["sources"]] == ["laptop", "phone"]
+    said = run("history", "a.md", "--dir", laptop).splitlines()
+    (line,) = [line for line in said if line.startswith(str(merge["receipt"]))]
+    assert "server" in line
+    assert "merged from laptop and phone; look at lines 3-4; somebody should look at it" in line
+    # The side that a person misses is one step away.
+    (by_laptop,) = [v for v in found if v["device_id"] == "laptop" and v["parents"]]
+    run("restore", "a.md", "--version", str(by_laptop["receipt"]), "--dir", laptop)
+    tidenote(*here.link("laptop"), "--once", check=False)
+    assert text_of(laptop, "a.md") == "top\n\nat six\n"
+
+
 def test_the_whole_vault_comes_back_after_a_question_and_that_can_be_taken_back(here: World) -> None:
     laptop = here.folder("laptop")
     put(laptop, "kept.md", "one\ntwo\n")

@@ -362,13 +362,49 @@ async def test_a_note_that_is_gone_is_no_conflict(http: httpx.AsyncClient) -> No
 
 
 async def test_a_note_that_was_renamed_is_still_to_be_looked_at(http: httpx.AsyncClient) -> None:
-    (merge,) = (await merged_conflict(http))["siblings"]
+    before = await merged_conflict(http)
+    (merge,) = before["siblings"]
     at = merge["timestamp"] + 5
     create = {"key": "note:new.md", "value": "ONE\n\nTWO\n", "timestamp": at, "device_id": "phone", "base": []}
     gone = {"key": NOTE, "value": None, "timestamp": at + 1, "device_id": "phone", "base": [merge]}
     body = {"type": "sync_push", "changes": [create, {**gone, "moved_to": "note:new.md"}], "last_ack": 0}
     await http.post("/api/v1/sync", params={"device_id": "phone"}, json=body)
-    assert [entry["key"] for entry in await listed(http)] == ["note:new.md"]
+    (entry,) = await listed(http)
+    assert (entry["key"], entry["authors"]) == ("note:new.md", ["laptop", "phone"])
+    found = await one(http, "note:new.md")
+    for part in ("kind", "sources", "base", "merged", "proposal"):
+        assert found[part] == before[part]
+    kept = {"keep": dot(5, "phone")}
+    (settled,) = await resolve(http, found["siblings"], key="note:new.md", **kept)
+    assert (settled["key"], settled["value"]) == ("note:new.md", "one\n\nTWO\n")
+    # What was merged under the old name can still be looked at, after another rename, too.
+    again = {"key": "note:newer.md", "value": "mine", "timestamp": at + 50, "device_id": "phone", "base": []}
+    gone |= {"key": "note:new.md", "timestamp": at + 51, "base": found["siblings"], "moved_to": "note:newer.md"}
+    gone["base"] = [dot(settled["timestamp"], settled["device_id"])]
+    body["changes"] = [again, gone]
+    await http.post("/api/v1/sync", params={"device_id": "phone"}, json=body)
+    seen = [dot(at + 50, "phone")]
+    response = await http.post("/api/v1/conflicts/reopen", json={"key": "note:newer.md", "siblings": seen})
+    assert response.status_code == 200, response.text
+    assert (await one(http, "note:newer.md"))["sources"] == before["sources"]
+
+
+async def test_an_edit_that_followed_a_rename_is_shown_beside_what_it_met(http: httpx.AsyncClient) -> None:
+    await push(http, "laptop", "at five\nx\n", 1, base=[])
+    create = {"key": "note:new.md", "value": "at six\nx\n", "timestamp": 5, "device_id": "laptop", "base": []}
+    gone = {"key": NOTE, "value": None, "timestamp": 6, "device_id": "laptop", "base": [dot(1, "laptop")]}
+    body = {"type": "sync_push", "changes": [create, {**gone, "moved_to": "note:new.md"}], "last_ack": 0}
+    await http.post("/api/v1/sync", params={"device_id": "laptop"}, json=body)
+    await push(http, "phone", "at seven\nx\n", 9, base=[dot(1, "laptop")])
+    found = await one(http, "note:new.md")
+    assert found["merged"] == found["proposal"] == "at six\nat seven\nx\n"
+    assert [(source["key"], source["value"]) for source in found["sources"]] == [
+        ("note:new.md", "at six\nx\n"),
+        (NOTE, "at seven\nx\n"),
+    ]
+    assert (found["base"]["key"], found["base"]["value"]) == (NOTE, "at five\nx\n")
+    (settled,) = await resolve(http, found["siblings"], key="note:new.md", keep=dot(9, "phone"))
+    assert (settled["key"], settled["value"]) == ("note:new.md", "at seven\nx\n")
 
 
 # -- who may

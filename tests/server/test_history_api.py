@@ -189,6 +189,43 @@ async def test_what_is_not_there_is_refused(devices: Devices, path: str, params:
     assert refusal(await devices.http.get(f"/api/v1/{path}", params=params)) == code
 
 
+# -- how a version was merged
+
+
+async def version(devices: Devices, of: Message) -> Message:
+    params = {name: of[name] for name in ("key", "timestamp", "device_id")}
+    response = await devices.http.get("/api/v1/version", params=params)
+    assert response.status_code == 200, response.text
+    found: Message = response.json()
+    return found
+
+
+async def test_a_merge_names_its_sources_and_the_lines_to_look_at(devices: Devices) -> None:
+    base = await devices.write("x", A, "top\nat five\nend\n")
+    dots = [{"timestamp": base["timestamp"], "device_id": "x"}]
+    for number, (device, text) in enumerate((("laptop", "at six"), ("phone", "at seven")), start=10):
+        change = {"key": A, "value": f"top\n{text}\nend\n", "timestamp": number, "device_id": device, "base": dots}
+        await devices.push(device, change)
+    merge, *others = await devices.history(A)
+    found = await version(devices, merge)
+    assert found["value"] == "top\nat six\nat seven\nend\n"
+    merged = found["merged"]
+    assert [source["device_id"] for source in merged["sources"]] == ["laptop", "phone"]
+    assert merged["base"]["device_id"] == "x"
+    (spot,) = merged["spots"]
+    assert found["value"].split("\n")[spot["start"] : spot["end"]] == ["at six", "at seven"]
+    for other in others:
+        assert "merged" not in await version(devices, other)
+    # A person's decision is no merge, whatever it is made of.
+    await devices.push("laptop", {**base, "value": "mine", "timestamp": 100, "device_id": "laptop", "base": []})
+    siblings = await devices.dots(A)
+    assert len(siblings) == 2
+    await devices.ask("conflicts/resolve", key=A, siblings=siblings, choice={"text": "decided"})
+    decided = (await devices.history(A))[0]
+    assert len(decided["parents"]) == 2
+    assert "merged" not in await version(devices, decided)
+
+
 # -- restoring a note
 
 

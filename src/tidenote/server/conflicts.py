@@ -7,49 +7,55 @@ requests and answers are conflicts_api.py's.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final, Literal
+from typing import Literal
 
-from tidenote.core.ancestry import NoBase, nearest_common_ancestor
 from tidenote.core.keys import check_key
-from tidenote.core.merge import merge_text
-from tidenote.core.merged import Merged
+from tidenote.core.merged import Merge, Merged
 from tidenote.core.register import Register
-from tidenote.core.version import UNDATED, Change, Dot, Version
+from tidenote.core.version import UNDATED, Change, Dot, Record
 from tidenote.errors import ProtocolError
+from tidenote.server.merges import Past, base_of, texts_of, union_behind
 
 Kind = Literal["siblings", "merged"]
 """`siblings` compete until a person chooses; `merged` texts are one already, and somebody should look at the result."""
 
-MAX_STEPS: Final = 1000
-"""How many versions back a merge is looked for."""
-
 
 @dataclass(frozen=True, slots=True)
-class Conflict:
+class Question:
     """What a person has to settle at one key.
 
     Attributes:
         key: where.
         kind: of what kind.
         siblings: the dots of all current siblings; whoever settles has to name them.
-        sources: the versions to choose between, in the order of their dots: the siblings, or what was merged.
-        base: what two sources were both made of; None if that is not known for certain, or there are more sources.
-        merged: the merge of two texts, without a base that of two additions; its spots are lines of this very text.
-        text: what to propose: of siblings the merge, of merged texts the note as it is now; None where one is no text.
-        since: when the last of them arrived, ms since 1970; 0 if it is not known.
+        sources: the versions to choose between, in the order of their dots: the siblings, or what was merged, which may
+            have had another key.
+        since: when the last of them arrived, ms since 1970.
     """
 
     key: str
     kind: Kind
     siblings: frozenset[Dot]
-    sources: tuple[Change, ...]
+    sources: tuple[Record, ...]
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What may help to settle.
+
+    Attributes:
+        base: what two sources were both made of; None if that is not known for certain, or there are more sources.
+        merged: the merge of two texts, without a base that of two additions; its spots are lines of this very text.
+        text: what to propose: of siblings the merge, of merged texts the note as it is now; None where one is no text.
+    """
+
     base: Change | None
     merged: Merged | None
     text: str | None
-    since: int
 
 
 def is_open(register: Register) -> bool:
@@ -62,87 +68,45 @@ def is_open(register: Register) -> bool:
     )
 
 
-def kind_of(register: Register) -> Kind:
-    """Return the kind of an open conflict."""
-    return "siblings" if len(register.siblings) > 1 else "merged"
-
-
-def describe(register: Register, versions: Iterable[Version]) -> Conflict:
-    """Put an open conflict together.
+def question(register: Register, past: Past) -> Question:
+    """Put an open conflict together, or what was merged last into a note that has one version.
 
     Args:
         register: the state of the key; it has a sibling.
-        versions: all of the key's that are still kept.
+        past: of the vault.
     """
-    known = {version.dot: version for version in versions}
     winner = register.winner
     assert winner is not None
-    if len(register.siblings) > 1:
-        sources, last = register.siblings, max(register.dots, key=lambda dot: _receipt(known, dot))
-    else:
-        found = merge_behind(winner, known)
-        sources, last = found or ((winner,), winner.dot)
-    base, merged = _compare(sources, known)
-    kind = kind_of(register)
-    return Conflict(
-        winner.key,
-        kind,
-        register.dots,
-        sources,
-        base,
-        merged,
-        winner.value if kind == "merged" else merged.text if merged else None,
-        known[last].received_at if last in known else 0,
-    )
+    known = past.records(winner.key)
+    siblings = tuple(known[dot] for dot in sorted(register.dots))
+    if len(siblings) > 1:
+        since = max(siblings, key=lambda record: record.receipt).received_at
+        return Question(winner.key, "siblings", register.dots, siblings, since)
+    union = union_behind(siblings[0], past)
+    record, sources = (union.record, union.sources) if union else (siblings[0], siblings)
+    kept = tuple(source for source in sources if source.kept)
+    return Question(winner.key, "merged", register.dots, kept if len(kept) > 1 else siblings, record.received_at)
 
 
-def merge_behind(winner: Change, known: Mapping[Dot, Version]) -> tuple[tuple[Change, ...], Dot] | None:
-    """Return what was merged last into what a key shows, and the merge's dot; None if nothing was.
+def propose(asked: Question, winner: Change, past: Past, merge: Merge) -> Proposal:
+    """Return what may help to settle a conflict: of two texts their base and merge, of more all their lines.
 
-    Later edits lie between; the versions that a merge settled are its base, unless they only said that it was looked
-    at.
+    Raises:
+        TooMuchWork: the merge says so.
     """
-    dot = winner.dot
-    for _ in range(MAX_STEPS):
-        version = known.get(dot)
-        if version is None:
-            return None
-        base = version.change.base or frozenset()
-        parents = [known[parent].change for parent in sorted(base) if parent in known]
-        if len([parent for parent in parents if not parent.deleted]) > 1:
-            return tuple(parents), dot
-        if not parents:
-            return None
-        dot = parents[-1].dot
-    return None
-
-
-def _receipt(known: Mapping[Dot, Version], dot: Dot) -> int:
-    return known[dot].receipt if dot in known else 0
-
-
-def _compare(sources: Sequence[Change], known: Mapping[Dot, Version]) -> tuple[Change | None, Merged | None]:
-    """Return the base of two sources and the merge of their texts; of more only what all of them say, one by one."""
-    living = [change for change in sources if not change.deleted]
-    texts = [change.value for change in living if change.value is not None]
-    if len(living) < 2 or len(texts) < len(living):
-        return None, None
-    if len(living) > 2:
-        text = texts[0]
-        for other in texts[1:]:
-            text = merge_text("", text, other).text
-        return None, Merged(text)
-    base = _ancestor(living[0].dot, living[1].dot, known)
-    return base, merge_text((base.value if base else None) or "", texts[0], texts[1])
-
-
-def _ancestor(first: Dot, second: Dot, known: Mapping[Dot, Version]) -> Change | None:
-    def parents(dot: Dot) -> frozenset[Dot] | None:
-        version = known.get(dot)
-        return (version.change.base or frozenset()) if version else None
-
-    found = nearest_common_ancestor([first], [second], parents)
-    return None if isinstance(found, NoBase) else known[found].change
+    living = [source for source in asked.sources if not source.deleted]
+    texts = texts_of(living, past) if len(living) > 1 else None
+    base = merged = None
+    if texts:
+        common = base_of(living, past)
+        base = past.change(common) if common else None
+        old = (base.value if base else None) or ""
+        merged = Merged(texts[0])
+        for text in texts[1:]:
+            merged = merge(old, merged.text, text)
+        if len(texts) > 2:
+            merged = Merged(merged.text)
+    return Proposal(base, merged, winner.value if asked.kind == "merged" else merged.text if merged else None)
 
 
 # -- settling
@@ -182,12 +146,18 @@ Choice = Keep | Text | KeepBoth | Confirm
 
 
 def settle(
-    conflict: Conflict, winner: Change, choice: Choice, register_of: Callable[[str], Register], now_ms: int
+    asked: Question,
+    sources: Sequence[Change],
+    winner: Change,
+    choice: Choice,
+    register_of: Callable[[str], Register],
+    now_ms: int,
 ) -> list[Change]:
     """Return what the server has to write for a choice, in one push; each over exactly what is there now.
 
     Args:
-        conflict: as it is now.
+        asked: the conflict as it is now.
+        sources: its sources, with their contents.
         winner: what the key shows.
         choice: of the person.
         register_of: returns the state of another key.
@@ -198,40 +168,38 @@ def settle(
     """
     match choice:
         case Confirm():
-            if conflict.kind != "merged":
+            if asked.kind != "merged":
                 raise ProtocolError(
                     "there is more than one version: keep one, keep both, or give a text", "bad_request"
                 )
-            return [_write(conflict, winner)]
+            return [_write(asked, winner)]
         case Text(text):
-            return [Change(conflict.key, UNDATED, text, base=conflict.siblings, modified_at=now_ms)]
+            return [Change(asked.key, UNDATED, text, base=asked.siblings, modified_at=now_ms)]
         case Keep(dot):
-            source = next((change for change in conflict.sources if change.dot == dot), None)
-            if source is None:
-                raise ProtocolError("keep names none of the versions to choose between", "bad_request")
-            return [_write(conflict, source)]
+            named = [change for change in sources if change.dot == dot]
+            if len(named) != 1:  # of two keys there may be two
+                raise ProtocolError("keep does not name one of the versions to choose between", "bad_request")
+            return [_write(asked, named[0])]
         case KeepBoth(key):
-            *others, last = [change for change in conflict.sources if not change.deleted]
+            *others, last = [change for change in sources if not change.deleted]
             if not others:
                 raise ProtocolError("there is one version only, which cannot be kept twice", "bad_request")
             if key is not None and len(others) > 1:
                 raise ProtocolError(f"one name is not enough for {len(others)} notes", "bad_request")
-            keys = (
-                [_checked(key, conflict.key, register_of)] if key is not None else free_keys(conflict.key, register_of)
-            )
+            keys = [_checked(key, asked.key, register_of)] if key is not None else free_keys(asked.key, register_of)
             beside = [_copy(other, name, register_of(name).dots) for other, name in zip(others, keys, strict=False)]
-            return [*beside, _write(conflict, last)]
+            return [*beside, _write(asked, last)]
 
 
-def reopen(conflict: Conflict, winner: Change) -> list[Change]:
+def reopen(asked: Question, winner: Change) -> list[Change]:
     """Return what the server has to write so that somebody looks at a merge again.
 
     Raises:
         ProtocolError: `bad_request`, if nothing was merged.
     """
-    if len(conflict.sources) < 2:
+    if len(asked.sources) < 2:
         raise ProtocolError("nothing was merged into this note", "bad_request")
-    return [_copy(winner, conflict.key, conflict.siblings, conflict=True)]
+    return [_copy(winner, asked.key, asked.siblings, conflict=True)]
 
 
 def free_keys(key: str, register_of: Callable[[str], Register]) -> Iterator[str]:
@@ -256,8 +224,8 @@ def _is_free(register: Register) -> bool:
     return register.winner is None or register.winner.deleted
 
 
-def _write(conflict: Conflict, source: Change) -> Change:
-    return _copy(source, conflict.key, conflict.siblings)
+def _write(asked: Question, source: Change) -> Change:
+    return _copy(source, asked.key, asked.siblings)
 
 
 def _copy(source: Change, key: str, base: frozenset[Dot], *, conflict: bool = False) -> Change:

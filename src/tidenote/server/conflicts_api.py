@@ -14,6 +14,7 @@ from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, QueryParameter
 
+from tidenote.core.merged import Merge
 from tidenote.core.register import EMPTY, Register
 from tidenote.core.version import Change, Dot
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
@@ -21,17 +22,20 @@ from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, open
 from tidenote.server.conflicts import (
     Choice,
     Confirm,
-    Conflict,
     Keep,
     KeepBoth,
+    Question,
     Text,
-    describe,
     is_open,
+    propose,
+    question,
     reopen,
     settle,
 )
 from tidenote.server.hub import Hub
+from tidenote.server.merges import StoredPast
 from tidenote.server.responses import json_response
+from tidenote.server.store.contract import Store
 from tidenote.wire.messages import (
     DEFAULT_VAULT,
     ConflictDetails,
@@ -42,11 +46,11 @@ from tidenote.wire.messages import (
     ResolveRequest,
     WireChoice,
     WireDot,
-    WireSpot,
     decode,
     from_change,
     from_dots,
     from_entries,
+    from_spots,
 )
 
 MAX_LISTED: Final = 500
@@ -65,16 +69,15 @@ async def list_conflicts(
     hub = open_hub(service, request, vault)
     epoch, clock = hub.epoch, hub.clock
     keys = await hub.open_conflicts(after, limit)
-    found = [conflict for key in keys if (conflict := await _look(hub, key))]
     entries = [
         ConflictEntry(
-            conflict.key,
-            conflict.kind,
-            from_dots(conflict.siblings),
-            list(dict.fromkeys(change.dot.device_id for change in conflict.sources)),
-            conflict.since,
+            asked.key,
+            asked.kind,
+            from_dots(asked.siblings),
+            list(dict.fromkeys(source.dot.device_id for source in asked.sources)),
+            asked.since,
         )
-        for conflict, _ in found
+        for asked in await hub.read(_questions, keys)
     ]
     return json_response(Conflicts(epoch, clock, entries, keys[-1] if len(keys) == limit else None))
 
@@ -85,28 +88,7 @@ async def one_conflict(
 ) -> Response[ConflictDetails]:
     """Return all that is needed to settle one conflict."""
     hub = open_hub(service, request, vault)
-    found = await _look(hub, key)
-    if not found:
-        raise AccessError(f"there is no conflict at {key}", "not_found")
-    conflict, _ = found
-    merged = conflict.merged
-    return json_response(
-        ConflictDetails(
-            hub.epoch,
-            key,
-            conflict.kind,
-            from_dots(conflict.siblings),
-            [from_change(change) for change in conflict.sources],
-            conflict.since,
-            from_change(conflict.base) if conflict.base else None,
-            conflict.text,
-            merged.text if merged else None,
-            [
-                WireSpot(spot.start, spot.end, spot.reason, spot.base, spot.first, spot.second)
-                for spot in (merged.spots if merged else ())
-            ],
-        )
-    )
+    return json_response(await hub.read_merging(_details, key, hub.epoch))
 
 
 @post("/api/v1/conflicts/resolve", status_code=200, operation_class=PushOperation, responses=ERRORS)
@@ -115,14 +97,14 @@ async def resolve_conflict(service: Parts, request: Asked, vault: Vault = DEFAUL
     hub = open_for_writing(service, request, vault)
     asked = decode(await read_body(request, service), ResolveRequest)
     choice = _to_choice(asked.choice, service.config.max_text_bytes)
-    found = await _look(hub, asked.key)
+    found = await hub.read(_open_question, asked.key)
     _check_seen(found and found[0].siblings, asked.siblings)
     assert found
-    conflict, winner = found
+    seen, sources, winner = found
     now_ms = time.time_ns() // 1_000_000
     try:
         changes = await _with_registers(
-            hub, lambda register_of: settle(conflict, winner, choice, register_of, now_ms=now_ms)
+            hub, lambda register_of: settle(seen, sources, winner, choice, register_of, now_ms=now_ms)
         )
     except RefusedChange as refusal:
         raise ProtocolError(refusal.message, refusal.code) from None
@@ -141,18 +123,49 @@ async def reopen_conflict(service: Parts, request: Asked, vault: Vault = DEFAULT
     _check_seen(register.dots, asked.siblings)
     if is_open(register):
         raise ProtocolError("this conflict is open", "bad_request")
-    conflict = describe(register, await hub.history(asked.key))
-    return await _write(hub, reopen(conflict, winner))
+    return await _write(hub, reopen(await hub.read(_question_of, register), winner))
 
 
-async def _look(hub: Hub, key: str) -> tuple[Conflict, Change] | None:
-    """Return an open conflict and the winner; None if there is none at the key."""
-    register = await _register(hub, key)
-    if not is_open(register):
-        return None
-    assert register.winner
-    # Read after the register: versions are only added, so all that it names is there.
-    return describe(register, await hub.history(key)), register.winner
+def _questions(store: Store, vault: str, keys: Sequence[str]) -> list[Question]:
+    past = StoredPast(store, vault)
+    registers = (entry.register for entry in store.entries(vault, keys))
+    return [question(register, past) for register in registers if is_open(register)]
+
+
+def _question_of(store: Store, vault: str, register: Register) -> Question:
+    return question(register, StoredPast(store, vault))
+
+
+def _open_question(store: Store, vault: str, key: str) -> tuple[Question, list[Change], Change] | None:
+    """Return an open conflict, its sources and the winner; None if there is none at the key."""
+    past = StoredPast(store, vault)
+    for entry in store.entries(vault, [key]):
+        if is_open(entry.register) and (winner := entry.register.winner):
+            # Read after the register: versions are only added, so all that it names is there.
+            asked = question(entry.register, past)
+            return asked, [change for source in asked.sources if (change := past.change(source))], winner
+    return None
+
+
+def _details(store: Store, vault: str, merge: Merge, key: str, epoch: str) -> ConflictDetails:
+    found = _open_question(store, vault, key)
+    if not found:
+        raise AccessError(f"there is no conflict at {key}", "not_found")
+    asked, sources, winner = found
+    proposal = propose(asked, winner, StoredPast(store, vault), merge)
+    merged = proposal.merged
+    return ConflictDetails(
+        epoch,
+        key,
+        asked.kind,
+        from_dots(asked.siblings),
+        [from_change(change) for change in sources],
+        asked.since,
+        from_change(proposal.base) if proposal.base else None,
+        proposal.text,
+        merged.text if merged else None,
+        from_spots(merged.spots if merged else ()),
+    )
 
 
 async def _register(hub: Hub, key: str) -> Register:

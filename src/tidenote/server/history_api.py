@@ -5,7 +5,7 @@ What is planned and how it is written stands in history.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Final
 
 from litestar import Response, get, post
@@ -13,12 +13,14 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, QueryParameter
 
 from tidenote.core.keys import check_key
-from tidenote.core.version import Dot, Record
+from tidenote.core.merged import Merge
+from tidenote.core.version import SERVER_PREFIX, Dot, Record
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
 from tidenote.server import history
 from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, open_for_writing, open_hub, read_body
 from tidenote.server.history import Plan
 from tidenote.server.hub import Hub
+from tidenote.server.merges import Past, StoredPast, base_of, merge_again, union_of
 from tidenote.server.responses import json_response
 from tidenote.server.store.contract import Store
 from tidenote.wire.messages import (
@@ -27,6 +29,7 @@ from tidenote.wire.messages import (
     GcRequest,
     HistoryEntry,
     HistoryPage,
+    MergeDetails,
     RefusedNote,
     RestoreAllRequest,
     Restored,
@@ -40,6 +43,7 @@ from tidenote.wire.messages import (
     WireBlob,
     decode,
     from_dots,
+    from_spots,
 )
 
 MAX_VERSIONS: Final = 1000
@@ -85,7 +89,7 @@ async def one_version(
     """Return one version with its text, if that is still kept."""
     hub = open_hub(service, request, vault)
     _check_key(key)
-    return json_response(await hub.read(_version, key, Dot(timestamp, device_id)))
+    return json_response(await hub.read_merging(_version, key, Dot(timestamp, device_id)))
 
 
 @post("/api/v1/restore", status_code=200, operation_class=PushOperation, responses=ERRORS)
@@ -210,14 +214,27 @@ async def _carry_out(
     return json_response(Restored(hub.epoch, receipt, notes, refused, dry_run))
 
 
-def _version(store: Store, vault: str, key: str, dot: Dot) -> VersionText:
-    records: Iterable[Record] = store.records(vault, key)
-    record = next((record for record in records if record.dot == dot), None)
+def _version(store: Store, vault: str, merge: Merge, key: str, dot: Dot) -> VersionText:
+    past = StoredPast(store, vault)
+    record = past.records(key).get(dot)
     if record is None:
         raise AccessError(f"{key} has no version {dot.timestamp} by {dot.device_id}", "not_found")
-    version = store.version(vault, key, dot)
+    change = past.change(record)
     current = any(dot in entry.register.dots for entry in store.entries(vault, [key]))
-    return VersionText(_entry(record, current=current), version.change.value if version else None)
+    return VersionText(
+        _entry(record, current=current), change.value if change else None, _merge_details(record, past, merge)
+    )
+
+
+def _merge_details(record: Record, past: Past, merge: Merge) -> MergeDetails | None:
+    """Return of what the server merged a version; None if it did not, or that cannot be told any more."""
+    union = union_of(record, past) if record.dot.device_id.startswith(SERVER_PREFIX) else None
+    merged = merge_again(union, past, merge) if union else None
+    if union is None or merged is None:
+        return None
+    base = base_of(union.sources, past)
+    sources = [_entry(source) for source in union.sources]
+    return MergeDetails(sources, from_spots(merged.spots), _entry(base) if base else None)
 
 
 def _entry(record: Record, *, current: bool = False) -> HistoryEntry:

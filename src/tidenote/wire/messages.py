@@ -7,6 +7,7 @@ where the first become the second: whatever passes it is well-formed. When a mes
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -15,6 +16,7 @@ from msgspec import Raw, Struct
 from tidenote.core.clock import MAX_TIMESTAMP, is_timestamp
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.keys import check_device_id, check_key
+from tidenote.core.merged import Spot
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import ProtocolError, RefusedChange
 
@@ -651,6 +653,11 @@ def from_change(change: Change) -> WireChange:
         conflict=change.conflict,
         merged_from=from_dots(change.merged_from) or None,
     )
+
+
+def from_spots(spots: Iterable[Spot]) -> list[WireSpot]:
+    """Return places of a merge as JSON shows them."""
+    return [WireSpot(spot.start, spot.end, spot.reason, spot.base, spot.first, spot.second) for spot in spots]
 
 
 def from_entries(entries: list[CrdtEntry]) -> list[WireChange]:
