@@ -52,7 +52,8 @@ export class DataSync {
   /**
    * Reconcile; afterwards the cursor is the server's.
    *
-   * @param quarantine - whether we may hold notes whose deletion the server has forgotten: they are held back.
+   * @param quarantine - whether the server has forgotten deletions of which we may not have heard: what it lacks is
+   *   then not offered but held back. So it is in the epoch that we followed: such a log has lost nothing.
    * @throws TidenoteError `fenced`, if the server's log is of an earlier generation than ours; what the server said.
    */
   async run(quarantine: boolean): Promise<void> {
@@ -60,10 +61,12 @@ export class DataSync {
     const { epoch, clock, theirs } = await this.manifest();
     checkGeneration(meta.epoch, epoch);
     const { pull, offer, ours } = difference(await this.heads(), theirs);
-    const held = quarantine ? ours : [];
-    // First what the server lost: it is replaced here only once it is safe there.
-    if (meta.epoch !== null && meta.epoch !== epoch) {
-      const offered = quarantine ? offer.filter(({ key }) => theirs.has(key)) : offer;
+    if (quarantine || meta.epoch === epoch) {
+      await this.onTouched(await this.journal.quarantine(ours, this.tab, Date.now()));
+    } else if (meta.epoch !== null) {
+      // First what the server lost: it is replaced here only once it is safe there.
+      const undecided = new Set((await this.journal.quarantined()).map(({ key }) => key));
+      const offered = offer.filter(({ key }) => !undecided.has(key));
       await this.offer(offered, meta.deviceId, () => new ClientSession(clock, epoch, meta.epoch));
     }
     for (let start = 0; start < pull.length; start += FETCH_KEYS) {
@@ -71,8 +74,7 @@ export class DataSync {
       await this.onTouched(await this.journal.reconcile(siblings, this.tab));
     }
     // What changed since the manifest's first page lies behind its clock, and is delivered from there.
-    await this.journal.resynced(epoch, clock, held, this.tab, Date.now());
-    await this.onTouched(held);
+    await this.journal.resynced(epoch, clock, this.tab, Date.now());
   }
 
   private async heads(): Promise<Map<string, readonly Stub[]>> {

@@ -71,6 +71,12 @@ export interface KeptBlob {
   readonly usedAt: number;
 }
 
+/** A note that the server may have deleted and forgotten: held back since then, ms since 1970. */
+export interface Quarantined {
+  readonly key: string;
+  readonly since: number;
+}
+
 interface Schema extends DBSchema {
   meta: { key: string; value: Meta };
   confirmed: { key: string; value: { key: string; changes: readonly Change[] } };
@@ -79,7 +85,7 @@ interface Schema extends DBSchema {
   outbox: { key: number; value: OutboxRow; indexes: { key: string } };
   /** Keys whose confirmed state is a guess. */
   doubts: { key: string; value: { key: string } };
-  quarantine: { key: string; value: { key: string } };
+  quarantine: { key: string; value: Quarantined };
   blobs: { key: string; value: KeptBlob };
 }
 
@@ -225,7 +231,8 @@ export class Journal {
         rowsOf(tx, key),
         tx.objectStore("quarantine").getKey(key),
       ]);
-      return { key, confirmed: row?.changes ?? [], own, quarantined: quarantined !== undefined };
+      const isHeld = quarantined !== undefined && own.length === 0;
+      return { key, confirmed: row?.changes ?? [], own, quarantined: isHeld };
     });
   }
 
@@ -451,46 +458,65 @@ export class Journal {
   }
 
   /** Note that a full comparison is complete: from now on the log of this epoch is followed from the cursor. */
-  async resynced(
-    epoch: string,
-    cursor: number,
-    quarantined: readonly string[],
-    tab: string,
-    now: number,
-  ): Promise<void> {
+  async resynced(epoch: string, cursor: number, tab: string, now: number): Promise<void> {
     await this.commit(async (tx) => {
       await checkLeads(tx, tab);
       const { clock } = await metaOf(tx);
-      for (const key of quarantined) await tx.objectStore("quarantine").put({ key });
       await setMeta(tx, { epoch, cursor, clock: Math.max(clock, cursor), confirmedAt: now });
     });
   }
 
-  /** Return the keys that are held because the server may have deleted and forgotten them. */
-  async quarantined(): Promise<string[]> {
-    return reading(() => this.db.getAllKeys("quarantine"));
-  }
+  // -- the quarantine
 
-  /** Send held notes again as new versions, because their user says that they are to stay. */
-  async revive(keys: readonly string[], writer: string, now: number): Promise<void> {
-    await this.commit(async (tx) => {
-      const author = await authorOf(tx, writer, now);
+  /**
+   * Hold back keys that the server lacks, instead of those before. They stay as they are, and are not sent, until
+   * somebody writes them or the server tells of them again.
+   *
+   * @returns the keys that it touched.
+   */
+  async quarantine(keys: readonly string[], tab: string, now: number): Promise<Set<string>> {
+    return this.commit(async (tx) => {
+      await checkLeads(tx, tab);
+      const store = tx.objectStore("quarantine");
+      const before = new Map((await store.getAll()).map((held) => [held.key, held]));
+      await store.clear();
       for (const key of keys) {
         const { shown } = await overlaid(tx, key);
-        if (!shown || !(await tx.objectStore("quarantine").get(key))) continue;
-        const { value, blob, modified_at } = shown;
-        const write = { key, value, ...(blob && { blob }), ...(modified_at !== undefined && { modified_at }) };
-        await this.writeOne(tx, write, author);
+        if (shown && !shown.deleted) await store.put(before.get(key) ?? { key, since: now });
       }
-      await setMeta(tx, { clock: author.clock.time });
+      return new Set([...before.keys(), ...keys]);
     });
   }
 
-  /** Forget held notes here, because their user says that they were deleted. What was written to them since stays. */
-  async forget(keys: readonly string[]): Promise<void> {
+  /** Return what is held back because the server may have deleted and forgotten it, in the order of the keys. */
+  async quarantined(): Promise<Quarantined[]> {
+    return reading(async () => {
+      const tx = this.db.transaction(STORES, "readonly");
+      const held = await tx.objectStore("quarantine").getAll();
+      const own = await Promise.all(held.map(({ key }) => tx.objectStore("outbox").index("key").getKey(key)));
+      return held.filter((_, at) => own[at] === undefined);
+    });
+  }
+
+  /**
+   * Write held notes anew, as a person decided; those of the keys that are not held are left alone.
+   *
+   * @param keep - whether they come back everywhere; if not, they are written and then deleted, so that they are in
+   *   the trash.
+   */
+  async release(keys: readonly string[], keep: boolean, writer: string, now: number): Promise<void> {
     await this.commit(async (tx) => {
-      const gone = keys.map((key): [string, Change[]] => [key, []]);
-      await replaceConfirmed(tx, new Map(gone));
+      const author = await authorOf(tx, writer, now);
+      for (const key of keys) {
+        const { rows, shown } = await overlaid(tx, key);
+        if (!shown || rows.length > 0 || !(await tx.objectStore("quarantine").get(key))) continue;
+        const { value, blob, modified_at } = shown;
+        const base = (await tx.objectStore("confirmed").get(key))?.changes ?? [];
+        const write = { key, value, base, ...(blob && { blob }), ...(modified_at !== undefined && { modified_at }) };
+        const again = await this.writeOne(tx, write, author);
+        if (!keep) await this.writeOne(tx, { key, value: null, base: [again], modified_at: now }, author);
+      }
+      await setMeta(tx, { clock: author.clock.time });
     });
   }
 
@@ -646,6 +672,7 @@ async function accept(tx: Transaction, change: Change): Promise<void> {
     await tx.objectStore("doubts").put({ key: change.key });
   }
   await putConfirmed(tx, change.key, joined);
+  await tx.objectStore("quarantine").delete(change.key);
   if (row) await tx.objectStore("outbox").delete(row.seq);
 }
 
@@ -674,7 +701,9 @@ async function advance(tx: Transaction, received: Received, now: number): Promis
 }
 
 function held(key: string, confirmed: readonly Stub[], own: readonly OutboxRow[], quarantined: boolean): Held {
-  return { key, confirmed, own: own.map((row) => ({ ...row, change: stubOf(row.change) })), quarantined };
+  const stubs = own.map((row) => ({ ...row, change: stubOf(row.change) }));
+  // Who writes to a note has decided about it.
+  return { key, confirmed, own: stubs, quarantined: quarantined && own.length === 0 };
 }
 
 function sameDots(first: readonly Dot[], second: readonly Dot[]): boolean {

@@ -5,6 +5,7 @@
 
 import { checkGeneration, DataSync, fetchSiblings } from "./dataSync";
 import { actionOf, TidenoteError } from "./errors";
+import { Holds } from "./holds";
 import type { Journal } from "./journal";
 import { encode, PROTOCOL_VERSION, SUBPROTOCOL } from "./messages";
 import * as policy from "./policy";
@@ -50,6 +51,7 @@ export interface LinkOwner {
 export class Link {
   private state = policy.INITIAL;
   private readonly uploader: Uploader;
+  private readonly holds: Holds;
   private readonly news = new Signal();
   private closing = false;
   /** Whether the outbox may hold something to send. */
@@ -74,6 +76,10 @@ export class Link {
   ) {
     this.uploader = new Uploader(owner.config, journal, rest, (key) => {
       void owner.onTouched([key]);
+      this.wake();
+    });
+    this.holds = new Holds(journal, rest, owner.tab, (keys) => {
+      void owner.onTouched(keys);
       this.wake();
     });
   }
@@ -120,6 +126,7 @@ export class Link {
       else await this.attempt(step.kind);
     }
     await this.uploader.close();
+    await this.holds.close();
     await this.settling;
     this.owner.onNews();
   }
@@ -159,6 +166,7 @@ export class Link {
     this.problem = null;
     // Uploads need not wait for their own pauses to end.
     this.uploader.wake();
+    this.holds.again();
   }
 
   private async failed(kind: "connect" | "poll", error: TidenoteError): Promise<void> {
@@ -315,10 +323,15 @@ export class Link {
       throw new TidenoteError("unreachable", `the server's answer makes no sense: ${(error as Error).message}`);
     }
     for (const event of session.events()) {
-      if (event.kind === "noticed") this.owner.onNotice(event.topic);
+      if (event.kind === "noticed") this.noticed(event.topic);
       else if (event.kind === "failed") throw await this.failure(event);
       else await this.apply(session, event);
     }
+  }
+
+  private noticed(topic: string): void {
+    if (topic === "holds") this.holds.again();
+    this.owner.onNotice(topic);
   }
 
   private async failure({ code, message, epoch, quarantine, nonce }: Failed): Promise<TidenoteError> {
@@ -338,6 +351,7 @@ export class Link {
     if (touched.size > 0) await this.owner.onTouched(touched);
     if (received.accepted.length > 0 || (this.answered && received.behind === 0)) this.settleDoubts();
     this.owner.onNews();
+    this.holds.look();
     this.heed(received);
   }
 

@@ -113,6 +113,25 @@ export interface Fetched {
   readonly changes: readonly WireChange[];
 }
 
+/** What a device holds back until a person decides: `keys` are the first ones, `count` is of all. */
+export interface WireHold {
+  readonly kind: "delete_out" | "delete_in" | "quarantine";
+  readonly keys: readonly string[];
+  readonly count: number;
+  /** ms since 1970. */
+  readonly since: number;
+}
+
+/** The body of `PUT /api/v1/holds`: all that the device holds. */
+export interface HoldsReport {
+  readonly holds: readonly WireHold[];
+}
+
+/** The answer: what was decided about exactly what was reported. */
+export interface Decisions {
+  readonly decisions: readonly { readonly kind: string; readonly decision: string }[];
+}
+
 /** The answer to a `PUT` of a part of a blob: how many bytes the server has now. */
 export interface BlobStatus {
   readonly sha256: string;
@@ -121,7 +140,7 @@ export interface BlobStatus {
 }
 
 /** Return a message as JSON. */
-export function encode(message: SyncPush | FetchRequest): string {
+export function encode(message: SyncPush | FetchRequest | HoldsReport): string {
   return JSON.stringify(message);
 }
 
@@ -157,6 +176,11 @@ export function decodeManifest(data: string): Manifest {
 /** @throws TidenoteError `bad_message`. */
 export function decodeFetched(data: string): Fetched {
   return checked<Fetched>(parse(data), FETCHED);
+}
+
+/** @throws TidenoteError `bad_message`. */
+export function decodeDecisions(data: string): Decisions {
+  return checked<Decisions>(parse(data), DECISIONS);
 }
 
 /** @throws TidenoteError `bad_message`. */
@@ -366,6 +390,8 @@ const MANIFEST: Shape = {
   next: { check: orNull(isString), optional: true },
 };
 const FETCHED: Shape = { epoch: { check: isString }, changes: { check: CHANGES } };
+const DECISION: Shape = { kind: { check: isString }, decision: { check: isString } };
+const DECISIONS: Shape = { decisions: { check: listOf((value) => matches(value, DECISION)) } };
 const BLOB_STATUS: Shape = {
   sha256: { check: isString },
   size: { check: isInteger },

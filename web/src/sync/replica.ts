@@ -177,11 +177,10 @@ export class Replica {
   /**
    * Settle notes that are held because they may have been deleted elsewhere (`Status.held`).
    *
-   * @param decision - `keep` sends them again as new versions, `forget` deletes them here.
+   * @param decision - `keep` brings them back everywhere, `delete` lets them go to the trash.
    */
-  async settleHeld(keys: readonly string[], decision: "keep" | "forget"): Promise<void> {
-    if (decision === "forget") await this.journal.forget(keys);
-    else await this.journal.revive(keys, this.tab, Date.now());
+  async settleHeld(keys: readonly string[], decision: "keep" | "delete"): Promise<void> {
+    await this.journal.release(keys, decision === "keep", this.tab, Date.now());
     await this.altered(keys, true);
   }
 

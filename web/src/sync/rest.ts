@@ -6,14 +6,17 @@
 import { TidenoteError } from "./errors";
 import {
   decodeBlobStatus,
+  decodeDecisions,
   decodeFetched,
   decodeFromServer,
   decodeManifest,
   encode,
   PROTOCOL_VERSION,
+  type Decisions,
   type Fetched,
   type Manifest,
   type SyncPush,
+  type WireHold,
 } from "./messages";
 import { sha256Hex } from "./sha256";
 import type { BlobRef } from "./version";
@@ -60,6 +63,12 @@ export class Rest {
   async fetch(keys: readonly string[]): Promise<Fetched> {
     const body = encode({ keys });
     return read(await this.ask("/api/v1/fetch", { vault: this.vault }, { method: "POST", body }), decodeFetched);
+  }
+
+  /** Tell what this device holds back, and return what was decided about exactly that. */
+  async reportHolds(deviceId: string, holds: readonly WireHold[]): Promise<Decisions> {
+    const query = { device_id: deviceId, vault: this.vault };
+    return read(await this.ask("/api/v1/holds", query, { method: "PUT", body: encode({ holds }) }), decodeDecisions);
   }
 
   /** Bring bytes to the server, going on where an earlier upload broke off. */
