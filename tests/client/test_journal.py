@@ -410,7 +410,7 @@ def test_a_tombstone_waits_for_the_creation_it_points_to(journal: Journal) -> No
     hand_out(journal)
     rename(journal, "note:a.md", "note:b.md")
     ready = [(row.change.key, row.change.value) for row in journal.ready()]
-    assert ready == [("note:a.md", "text"), ("note:b.md", "text")]
+    assert ready == [("note:a.md", "text"), ("note:b.md", "text"), ("note:b.md", None)]
 
 
 def test_a_message_is_bounded(journal: Journal) -> None:
@@ -916,7 +916,8 @@ def test_what_is_refused_is_written_and_then_deleted(journal: Journal, tmp_path:
     winner = journal.winner(NOTE)
     assert winner
     assert winner.deleted
-    assert [change.key for change in hand_out(journal)] == [NOTE], "the text first, the picture when it is uploaded"
+    sent = [(change.key, change.deleted) for change in hand_out(journal)]
+    assert sent == [(NOTE, False), (NOTE, True)], "together; the picture when it is uploaded"
 
 
 def test_bytes_that_nobody_has_any_more_are_not_waited_for(journal: Journal, tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ def run(
     skipped: Mapping[str, str] | None = None,
     unsent: Collection[str] = (),
     uploading: Collection[str] = (),
+    trashed: Collection[str] = (),
+    quarantined: Collection[str] = (),
     recent_out: int = 0,
     recent_in: int = 0,
 ) -> Plan:
@@ -93,6 +95,8 @@ def run(
             skipped or {},
             unsent,
             uploading,
+            trashed,
+            quarantined,
             recent_out,
             recent_in,
         ),

@@ -14,7 +14,7 @@ from tidenote.config import SyncConfig
 from tidenote.server.serve import Running
 from tidenote.vault.daemon import FolderDaemon, FolderSettings
 from tidenote.vault.files import RealFiles
-from tidenote.vault.folder import StateFolder
+from tidenote.vault.folder import StateFolder, blob_finder
 from tidenote.vault.ignore import TEMP_PREFIX
 from tidenote.vault.passes import Report
 from tidenote.vault.plan import Plan
@@ -91,7 +91,10 @@ class Site:
             folder = stack.enter_context(StateFolder(self.folder(name)))
             journal = folder.open_journal()
             stack.callback(journal.close)
-            client = await stack.enter_async_context(SyncClient(config or self.config(name), journal))
+            find_blob = blob_finder(folder.root, journal)
+            client = await stack.enter_async_context(
+                SyncClient(config or self.config(name), journal, find_blob=find_blob)
+            )
             daemon = FolderDaemon(folder, client, FolderSettings(**settings), open_files=open_files)
             yield await stack.enter_async_context(daemon)
 

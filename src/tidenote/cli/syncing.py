@@ -19,14 +19,21 @@ import typer
 from tidenote.cli import console, preview
 from tidenote.cli.progress import Meter
 from tidenote.client.client import SyncClient
-from tidenote.client.data_sync import FindBlob
-from tidenote.client.journal import BrokenJournal, Journal
+from tidenote.client.journal import BrokenJournal
 from tidenote.config import ENVIRONMENT_PREFIX, SyncConfig, load_sync_config
 from tidenote.core.keys import STATE_FOLDER, key_of_path
-from tidenote.core.version import SERVER_PREFIX, BlobRef
+from tidenote.core.version import SERVER_PREFIX
 from tidenote.errors import ConfigError, TidenoteError, UnreachableError
 from tidenote.vault.daemon import FolderDaemon, FolderReplaced, FolderSettings
-from tidenote.vault.folder import LINK_FILE, FolderStatus, StateFolder, confirm_deletes, daemon_runs, read_link
+from tidenote.vault.folder import (
+    LINK_FILE,
+    FolderStatus,
+    StateFolder,
+    blob_finder,
+    confirm_deletes,
+    daemon_runs,
+    read_link,
+)
 
 FLAGS_FILE: Final = "flags.json"
 """Where the folder remembers the flags that say what syncs, so that `tidenote sync DIR` alone goes on as before."""
@@ -286,25 +293,12 @@ async def _opened(
         journal = state.open_journal()
         try:
             async with (
-                SyncClient(settings, journal, find_blob=_blob_finder(state.root, journal)) as client,
+                SyncClient(settings, journal, find_blob=blob_finder(state.root, journal)) as client,
                 FolderDaemon(state, client, how, meter.step) as daemon,
             ):
                 yield daemon
         finally:
             journal.close()
-
-
-def _blob_finder(root: Path, journal: Journal) -> FindBlob:
-    """Return what finds the bytes of a blob that a restored server has lost: in the outbox, or in the folder."""
-
-    def find(blob: BlobRef) -> Path | None:
-        if source := journal.source_of(blob.sha256):
-            return Path(source)
-        names = (base.disk_name for base in journal.bases().values() if base.content_hash == blob.sha256)
-        name = next(names, None)
-        return None if name is None else root / name
-
-    return find
 
 
 def _remember(folder: Path, flags: Flags) -> None:

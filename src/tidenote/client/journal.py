@@ -331,16 +331,21 @@ class Journal:
     def ready(self) -> list[OutboxRow]:
         """Return about one message's worth of changes that may be sent now, in order.
 
-        At most one per key: its successor must not be taken in if it is refused. What waits for an upload, or moves
-        to a key that does, is left for later and holds up nothing else.
+        At most one per key: its successor must not be taken in if it is refused. But a deletion goes along with the
+        change that it deletes, lest others see that come and go. What waits for an upload, or moves to a key that
+        does, is left for later and holds up nothing else.
         """
         found: list[OutboxRow] = []
+        found_dots: dict[str, Dot] = {}
         passed: set[str] = set()
         waiting: set[str] = set()
         size = 0
         with sqlite_errors(self.path):
             for raw in self._db.execute(f"SELECT {_ROW} FROM outbox WHERE NOT parked ORDER BY seq"):  # noqa: S608
                 key, uploaded = raw[1], raw[4]
+                if key in found_dots and _deletes((row := self._row(raw)).change, found_dots.pop(key)):
+                    found.append(row)
+                    continue
                 if key in passed or not uploaded:
                     passed.add(key)
                     waiting.add(key)
@@ -351,6 +356,7 @@ class Journal:
                     waiting.add(key)
                     continue
                 found.append(row)
+                found_dots[key] = row.change.dot
                 size += len(raw[2])
                 if len(found) > MAX_MESSAGE_CHANGES or size > 2 * MAX_MESSAGE_BYTES:
                     break
@@ -667,7 +673,11 @@ class Journal:
             if action in stamped:
                 stamped[action].append((row, rejection))
             elif action is Action.PARK:
-                self._park(row, rejection.code, rejection.message)
+                if not any(row.change.dot in (sibling.base or ()) for sibling in self.confirmed(change.key)):
+                    self._park(row, rejection.code, rejection.message)
+                else:
+                    # The deletion that went along was taken in.
+                    self._delete_row(row)
             else:
                 upload = action is Action.UPLOAD
                 self._put_row(
@@ -911,6 +921,11 @@ def _to_change(wire: WireChange) -> Change:
         wire.conflict,
         frozenset(Dot(dot.timestamp, dot.device_id) for dot in wire.merged_from or ()),
     )
+
+
+def _deletes(change: Change, dot: Dot) -> bool:
+    """Say whether a change deletes another one, and nothing else."""
+    return change.deleted and change.moved_to is None and change.base == frozenset((dot,))
 
 
 def _relative(source: str, folder: Path) -> str:

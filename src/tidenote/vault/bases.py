@@ -87,7 +87,7 @@ class Bases:
 
     def path_of(self, disk_name: str) -> str:
         """Return the path that a file on the disk stands for: its own in NFC, or the one that it was given to."""
-        for path in self._by_disk_name.get(self._fold(disk_name), ()):
+        for path in self.named(disk_name):
             if self._entries[path].disk_name == disk_name:
                 return path
         return unicodedata.normalize("NFC", disk_name)
@@ -109,7 +109,8 @@ class Bases:
         return path in self._children
 
     def __iter__(self) -> Iterator[BaseEntry]:
-        return iter(self._entries.values())
+        # Of a copy, since a thread may read while entries come and go.
+        return iter(list(self._entries.values()))
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,17 +25,19 @@ from typing import Any, Final, Self
 import msgspec
 
 from tidenote.client.client import SyncClient
-from tidenote.core.keys import STATE_FOLDER
-from tidenote.errors import FolderError, StorageError, UnreachableError
+from tidenote.core.keys import STATE_FOLDER, key_of_path
+from tidenote.errors import FolderError, StorageError, TidenoteError, UnreachableError
 from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.bases import Bases
 from tidenote.vault.files import Files, RealFiles
 from tidenote.vault.folder import FolderStatus, HeldPath, StateFolder
+from tidenote.vault.holds import Held, HoldReports
 from tidenote.vault.ignore import IGNORE_FILE, IgnoreRules
 from tidenote.vault.passes import EMPTY, Passes, Report, Unfit
 from tidenote.vault.plan import Plan, Why
 from tidenote.vault.watcher import hints
 from tidenote.vault.work import ThreadWork
+from tidenote.wire.messages import HoldDecision, HoldKind
 
 logger = logging.getLogger("tidenote.vault")
 
@@ -156,6 +158,7 @@ class FolderDaemon:
             wake=self._wake.set,
             scanned=self._scanned,
         )
+        self._reports = HoldReports(self.client, self.holds, self.decide)
         self._changes = self.client.changes()
         return self
 
@@ -191,7 +194,12 @@ class FolderDaemon:
         """
         armed = asyncio.Event()
         await self._side_by_side(
-            self._follow_changes(), self._follow_news(), self._follow_hints(armed), self._tick(), self._drive(armed)
+            self._follow_changes(),
+            self._follow_news(),
+            self._follow_hints(armed),
+            self._reports.follow(),
+            self._tick(),
+            self._drive(armed),
         )
 
     async def once(self, timeout_s: float | None = 60.0) -> Report:
@@ -211,7 +219,7 @@ class FolderDaemon:
         passes.report = Report()
         passes.look_everywhere()
         await self._patiently(self.client.caught_up, timeout_s)
-        await self._side_by_side(self._follow_changes(), self._follow_news(), self._until_stable(timeout_s))
+        await self._side_by_side(self._follow_changes(), self._follow_news(), self._until_decided(timeout_s))
         return replace(passes.report, held=tuple(passes.held.values()), skipped=tuple(sorted(passes.skipped.items())))
 
     async def dry_run(self, timeout_s: float | None = 60.0) -> Plan:
@@ -227,6 +235,32 @@ class FolderDaemon:
     def confirm_deletes(self) -> int:
         """Carry out the deletions that are held now; return how many."""
         return self._passes.confirm_deletes(emptied=self._paused == EMPTY)
+
+    def holds(self) -> Held:
+        """Return the paths that wait for a person's decision, by its kind."""
+        if self._paused == EMPTY:
+            return {"delete_out": frozenset(base.path for base in self._bases if base.content_hash is not None)}
+        return self._passes.holds()
+
+    def decide(self, kind: HoldKind, decision: HoldDecision, paths: Collection[str]) -> int:
+        """Do what a person decided about what is held; return about how many paths that is.
+
+        Args:
+            kind: what is held.
+            decision: whether to do what is held back, or its opposite.
+            paths: those that the person has seen; of them, what is no longer held is left alone.
+        """
+        held = self.holds().get(kind, frozenset()).intersection(paths)
+        if self._paused == EMPTY:
+            if decision == "confirm":
+                self._passes.confirm_deletes(emptied=True)
+            else:
+                self._passes.put_all_back()
+            return len(held)
+        if kind == "quarantine":
+            self.client.release(map(key_of_path, sorted(held)), keep=decision == "confirm")
+        self._passes.decide(kind, decision, held)
+        return len(held)
 
     def status(self) -> FolderStatus:
         """Return how things stand."""
@@ -273,6 +307,7 @@ class FolderDaemon:
     async def _follow_news(self) -> None:
         while True:
             self._passes.take_confirmations()
+            self._reports.look()
             self._tell()
             await self.client.news()
 
@@ -334,6 +369,8 @@ class FolderDaemon:
         """Do what other processes ask for."""
         if self.folder.take_confirmation():
             self.confirm_deletes()
+        for decided in self.folder.take_decisions():
+            self.decide(decided.kind, decided.decision, decided.paths)
         if self.folder.paused != (self._paused == BY_PERSON):
             if self._paused is None:
                 self._pause(BY_PERSON)
@@ -370,6 +407,14 @@ class FolderDaemon:
     def _next_due(self) -> float | None:
         due = self._passes.next_due_s
         return None if due is None else asyncio.get_running_loop().time() + max(0.0, due - time.monotonic())
+
+    async def _until_decided(self, timeout_s: float | None) -> None:
+        """Pass until nothing is left to do that nobody has to decide about; and do what was decided."""
+        await self._until_stable(timeout_s)
+        if self.holds():
+            with suppress(TidenoteError):
+                while await self._reports.report():
+                    await self._until_stable(timeout_s)
 
     async def _until_stable(self, timeout_s: float | None) -> None:
         """Pass until nothing is left to do on either side."""
@@ -424,6 +469,7 @@ class FolderDaemon:
         finally:
             self._passing = False
         self._tell_progress(since=done)
+        self._reports.look()
         self._tell()
 
     def _scanned(self, count: int) -> None:
@@ -448,6 +494,7 @@ class FolderDaemon:
             logger.warning("paused: %s", reason)
         self._paused = reason
         self._passes.look_everywhere()
+        self._reports.look()
         self._tell(force=True)
 
     async def _check(self) -> None:

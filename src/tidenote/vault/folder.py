@@ -13,16 +13,19 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, get_args
 
 import msgspec
 from filelock import FileLock, Timeout
 
+from tidenote.client.data_sync import FindBlob
 from tidenote.client.journal import BrokenJournal, Journal, set_aside
 from tidenote.config import SyncConfig
 from tidenote.core.keys import STATE_FOLDER
+from tidenote.core.version import BlobRef
 from tidenote.errors import FolderError
 from tidenote.vault.files import folder_errors
+from tidenote.wire.messages import HoldDecision, HoldKind
 
 logger = logging.getLogger("tidenote.vault")
 
@@ -36,7 +39,10 @@ CONFIRM_FILE: Final = "confirm-deletes"
 INCOMING: Final = "incoming"
 """The folder for attachments that are being fetched."""
 
-CONTROL_FILES: Final = frozenset((PAUSE_FILE, CONFIRM_FILE))
+DECISION_PREFIX: Final = "decide-"
+"""What the file of a decision begins with; then comes the kind of hold."""
+
+CONTROL_FILES: Final = frozenset((PAUSE_FILE, CONFIRM_FILE, *(DECISION_PREFIX + kind for kind in get_args(HoldKind))))
 """What other processes leave for the daemon."""
 
 LOCK_WAIT_S: Final = 0.5
@@ -52,6 +58,14 @@ class HeldPath(msgspec.Struct):
     path: str
     why: str
     reason: str
+
+
+class Decided(msgspec.Struct):
+    """What a person decided about what is held, and which paths they saw."""
+
+    kind: HoldKind
+    decision: HoldDecision
+    paths: list[str]
 
 
 class FolderStatus(msgspec.Struct):
@@ -175,6 +189,17 @@ class StateFolder:
             return True
         return False
 
+    def take_decisions(self) -> list[Decided]:
+        """Return what a person decided about what is held, once."""
+        found = []
+        for kind in get_args(HoldKind):
+            path = self.path / (DECISION_PREFIX + kind)
+            with suppress(OSError, msgspec.DecodeError):
+                data = path.read_bytes()
+                path.unlink()
+                found.append(msgspec.json.decode(data, type=Decided))
+        return found
+
     def write_status(self, status: FolderStatus) -> None:
         """Tell other processes how things stand; best effort."""
         with suppress(OSError):
@@ -207,6 +232,19 @@ class StateFolder:
             _replace(marker, f"{secrets.token_hex(16)}\n".encode())
         self.folder_id = marker.read_text(encoding="ascii", errors="replace").strip()
         """Tells this folder from any other that may appear in its place."""
+
+
+def blob_finder(root: Path, journal: Journal) -> FindBlob:
+    """Return what finds the bytes of a blob that a restored server has lost: in the outbox, or in the folder."""
+
+    def find(blob: BlobRef) -> Path | None:
+        if source := journal.source_of(blob.sha256):
+            return Path(source)
+        names = (base.disk_name for base in journal.bases().values() if base.content_hash == blob.sha256)
+        name = next(names, None)
+        return None if name is None else root / name
+
+    return find
 
 
 # ---------------------------------------------------------------------------------------------- for other processes
@@ -268,11 +306,21 @@ def confirm_deletes(root: Path) -> None:
     _leave(root, CONFIRM_FILE)
 
 
-def _leave(root: Path, name: str) -> None:
+def decide(root: Path, decided: Decided) -> None:
+    """Let the daemon of this folder do what a person decided.
+
+    Raises:
+        FolderError: the folder is not linked.
+    """
+    name = DECISION_PREFIX + decided.kind
+    _leave(root, name, msgspec.json.encode(decided))
+
+
+def _leave(root: Path, name: str, data: bytes = b"") -> None:
     with folder_errors(root):
         if not (root / STATE_FOLDER).is_dir():
             raise FolderError(f"{root} is not linked yet: it has no {STATE_FOLDER} folder")
-        (root / STATE_FOLDER / name).touch()
+        _replace(root / STATE_FOLDER / name, data)
 
 
 def _lock(state: Path) -> FileLock:

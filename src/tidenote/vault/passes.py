@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
@@ -22,10 +22,11 @@ from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.bases import Bases
 from tidenote.vault.files import Files
 from tidenote.vault.ignore import IgnoreRules
-from tidenote.vault.plan import MAX_DELETIONS, Held, Plan, Remote, Settings, Why, World, folders_above, plan
+from tidenote.vault.plan import MAX_DELETIONS, Held, Plan, Remote, Settings, Why, World, folders_above, plan, tombstone
 from tidenote.vault.scan import Scan, always, scan_folder, scan_paths
 from tidenote.vault.settling import Settling
 from tidenote.vault.work import Work
+from tidenote.wire.messages import HoldDecision, HoldKind
 
 logger = logging.getLogger("tidenote.vault")
 
@@ -37,6 +38,14 @@ MAX_RETRY_S: Final = 60.0
 
 MAX_DIRTY: Final = 10_000
 """With more dirty paths than this it is cheaper to look everywhere."""
+
+_KINDS: Final[dict[Why, HoldKind]] = {
+    Why.DELETIONS_OUT: "delete_out",
+    Why.DELETIONS_IN: "delete_in",
+    Why.DELETED_ELSEWHERE: "delete_in",
+    Why.QUARANTINE: "quarantine",
+}
+"""What a person is asked where something is held; for anything else there is nothing to decide."""
 
 EMPTY: Final = "the folder is empty, and it was not before; confirm the deletions if that is meant"
 
@@ -201,10 +210,59 @@ class Passes:
             self.look_everywhere()
         return len(paths)
 
+    def holds(self) -> dict[HoldKind, frozenset[str]]:
+        """Return the paths that wait for a person's decision, by its kind."""
+        found: dict[HoldKind, set[str]] = {}
+        for path, held in self.held.items():
+            if kind := _KINDS.get(held.why):
+                found.setdefault(kind, set()).add(path)
+        return {kind: frozenset(paths) for kind, paths in found.items()}
+
+    def decide(self, kind: HoldKind, decision: HoldDecision, paths: Collection[str]) -> None:
+        """Do what a person decided about deletions that are held; about the quarantine, the client has to.
+
+        Refused, a file that is gone here is put back from what the replica shows, and one that was deleted elsewhere
+        goes out as a new change which has seen the deletion.
+        """
+        if decision == "confirm" or kind == "quarantine":
+            if self._confirmed is not None:
+                self._confirmed.update(paths)
+        elif kind == "delete_out":
+            self._put_back(paths)
+        else:
+            self._remember_deletions(paths)
+        self.look_again(paths)
+
+    def _put_back(self, paths: Collection[str]) -> None:
+        """Forget that files were here, so that they are not missing but have yet to be written."""
+        # Of a change whose bytes were not sent, nothing is left; what shows then is what it was made of.
+        self._journal.withdraw(key_of_path(path) for path in paths)
+        self.awaiting.difference_update(paths)
+        self._journal.set_bases([], paths)
+        for path in paths:
+            self._bases.drop(path)
+        self.altered(key_of_path(path) for path in paths)
+
+    def _remember_deletions(self, paths: Collection[str]) -> None:
+        """Note that deletions were seen, so that the files which are still there are newer than they."""
+        seen = [
+            tombstone(path, winner.dot)
+            for path in paths
+            if (winner := self._journal.winner(key_of_path(path))) and winner.deleted
+        ]
+        self._journal.set_bases(seen)
+        for base in seen:
+            self._bases.put(base)
+
+    def put_all_back(self) -> None:
+        """Write everything anew into a folder that was emptied."""
+        self._put_back([base.path for base in self._bases if base.content_hash is not None])
+        self.look_everywhere()
+
     @property
     def may_be_empty(self) -> bool:
-        """Whether a person confirmed that everything is to be deleted."""
-        return self._confirmed is None
+        """Whether a person confirmed that everything is to be deleted, or nothing is known to have been here."""
+        return self._confirmed is None or self._bases.files <= MAX_DELETIONS
 
     def take_confirmations(self) -> None:
         """Go on with what waited for the server to confirm our own change."""
@@ -244,7 +302,9 @@ class Passes:
         if full and self._is_emptied(scan):
             raise Unfit(EMPTY)
         postponed = self._postpone(scan)
-        made = plan(await self._world(scan, postponed, full=full), self._settings())
+        world, settings = await self._world(scan, postponed, full=full), self._settings()
+        # Of a whole folder, it takes long enough to keep others from their turn.
+        made = await self._work.run(lambda: plan(world, settings)) if full else plan(world, settings)
         self.awaiting |= set(made.waiting)
         if full:
             self.held.clear()
@@ -298,7 +358,7 @@ class Passes:
             count = self._failures[held.path] = self._failures.get(held.path, 0) + 1
             self._retry[held.path] = now + min(MAX_RETRY_S, 2.0 ** (count - 1))
         if self._confirmed:
-            self._confirmed &= self.held.keys()
+            self._confirmed &= self.held.keys() | self.awaiting | self._altered
 
     # -- find
 
@@ -440,6 +500,8 @@ class Passes:
             scan.skipped,
             unsent,
             uploading,
+            {path_of_key(row.change.key) for row in self._journal.uploads()} if uploading else set(),
+            {path_of_key(key) for key in self._journal.quarantined()},
             recent_out,
             recent_in,
         )

@@ -161,6 +161,7 @@ class Why(Enum):
 
     DELETIONS_OUT = "many files are gone from this folder; confirm that they shall be deleted everywhere"
     DELETIONS_IN = "many files were deleted elsewhere; confirm that they shall be deleted here"
+    QUARANTINE = "the server no longer has it, so it may have been deleted elsewhere long ago; keep it or let it go"
     DELETED_ELSEWHERE = "it was deleted elsewhere; edit it to bring it back, or delete it here"
     KIND = "a file and a folder have the same name"
     NAME = "this disk cannot hold the name"
@@ -227,6 +228,8 @@ class World:
         unsent: paths whose base is a change of ours that the server has not confirmed.
         uploading: paths whose bytes the server still lacks: only the file has them, so a rename is a new file, and a
             deletion takes the place of what can no longer be sent.
+        trashed: paths that were deleted after their bytes were written once more, which are still to be uploaded.
+        quarantined: paths that the server lacks, and that nobody here has written since.
         recent_out: how many deletions were sent, or are held, just before this pass.
         recent_in: how many files were deleted here, or are held, just before this pass.
     """
@@ -238,6 +241,8 @@ class World:
     skipped: Mapping[str, str] = field(default_factory=dict)
     unsent: Collection[str] = frozenset()
     uploading: Collection[str] = frozenset()
+    trashed: Collection[str] = frozenset()
+    quarantined: Collection[str] = frozenset()
     recent_out: int = 0
     recent_in: int = 0
 
@@ -355,6 +360,8 @@ class _Planner:
         if now and now.content_hash != base.content_hash:
             self.pushes.append(Push(now, _dots(base)))
         elif now:
+            if path in self.world.quarantined:
+                self._hold(path, Why.QUARANTINE)
             unbased = base.unbased and path in self.world.unsent
             seen = _base_of(now, base.dot, unbased=unbased)
             if seen != base:
@@ -370,8 +377,11 @@ class _Planner:
             self.writes.append((path, remote, None))
 
     def _decide_deletion(self, path: str, now: DiskEntry, base: BaseEntry | None, remote: Remote) -> None:
-        if base and base.unbased and remote.by_server:
+        if base and base.unbased and remote.by_server and not self._is_confirmed(path):
             self._hold(path, Why.DELETED_ELSEWHERE)
+        elif path in self.world.trashed:
+            # What was deleted shall be found in the history, and only the file has its bytes.
+            self.waiting.append(path)
         else:
             self.deletions_in.append(Delete(path, now.disk_name, remote, now.content_hash))
 
@@ -474,10 +484,13 @@ class _Planner:
         return self.settings.confirmed is not None and bool(paths) and len(paths) + recent > limit
 
     def _held_deletion(self, path: str, why: Why) -> bool:
-        if self.settings.confirmed is None or path in self.settings.confirmed:
+        if self._is_confirmed(path):
             return False
         self._hold(path, why)
         return True
+
+    def _is_confirmed(self, path: str) -> bool:
+        return self.settings.confirmed is None or path in self.settings.confirmed
 
     def _has_moved(self, remote: Remote) -> bool:
         target = self.world.replica.get(remote.moved_to) if remote.moved_to else None
