@@ -9,6 +9,11 @@ READY := .venv/.ready
 # Processes that run tests side by side.
 JOBS ?= 2
 
+# The web app: its packages, and what the server serves of it.
+PACKAGES := web/node_modules/.package-lock.json
+APP := src/tidenote/server/static/index.html
+APP_SOURCES = $(shell find web/src web/public web/build -type f) $(wildcard web/*.ts web/*.js web/*.html web/*.json)
+
 CODE := $(wildcard src tests benchmarks)
 PYTEST := $(BIN)/python -m pytest
 
@@ -16,12 +21,15 @@ PYTEST := $(BIN)/python -m pytest
 PURE := src/tidenote/core/*,src/tidenote/wire/*,src/tidenote/client/policy.py,src/tidenote/vault/plan.py
 PURE_TESTS = $(wildcard tests/core tests/wire tests/client/test_policy.py tests/vault/test_plan*.py)
 
-.PHONY: help setup test lint types unit sim e2e web bench docs fuzz cover run format lock clean
+# What failed half-way is made again.
+.DELETE_ON_ERROR:
+
+.PHONY: help setup test lint types unit sim e2e web images bench docs fuzz cover run format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: $(READY) ## Create .venv with the exact versions of requirements.lock
+setup: $(READY) $(APP) ## Create .venv and build the web app, with the exact versions of the lock files
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || test -x $(BIN)/python || { echo "Tidenote needs CPython 3.11 or newer" >&2; exit 1; }
@@ -29,6 +37,15 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(READY)
+
+$(PACKAGES): web/package-lock.json
+	@node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' \
+		|| { echo "Tidenote's web app is built with Node.js 20.19 or newer, and npm: https://nodejs.org" >&2; exit 1; }
+	cd web && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $(PACKAGES)
+
+$(APP): $(PACKAGES) $(APP_SOURCES)
+	cd web && npm run --silent build -- --logLevel warn
 
 test: setup lint types cover web ## Everything that must be green; pytest's closing line is the last
 	$(PYTEST) --numprocesses $(JOBS) --quiet
@@ -54,8 +71,13 @@ cover: setup ## Every branch of the pure parts is tested
 	$(if $(PURE_TESTS),HYPOTHESIS_PROFILE=cover $(BIN)/coverage run -m pytest --quiet $(PURE_TESTS))
 	$(if $(PURE_TESTS),$(BIN)/coverage report --include='$(PURE)' --show-missing --skip-covered --fail-under=100)
 
-web: ## Tests of the web app
-	@if test -d web; then $(MAKE) --directory web test; else echo "web: there is no web app yet"; fi
+web: setup ## Check, build and test the web app, in a real browser too
+	cd web && npm run --silent check
+	cd web && npm run --silent unit
+	cd web && npm run --silent e2e
+
+images: setup ## Draw the pictures of docs/images and the icons anew
+	cd web && npm run --silent images
 
 bench: setup ## Measure speed and memory, beside the raw limits of this machine
 	$(BIN)/python -m benchmarks
@@ -79,4 +101,5 @@ lock: ## Resolve pyproject.toml anew into requirements.lock
 	mv .lock.all requirements.lock && rm .lock.new
 
 clean: ## Remove everything that can be made again
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .demo
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .demo src/tidenote/server/static
+	rm -rf web/node_modules web/test-results web/playwright-report

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 EXIT_STATUS: Final = {"synced": 0, "pending": 3, "attention": 4, "paused": 4, "offline": 5, "stopped": 6}
 """State -> the exit status of `tidenote status`; scripts rely on it."""
 
-DECIDED: Final = frozenset(("DELETIONS_OUT", "DELETIONS_IN", "DELETED_ELSEWHERE", "QUARANTINE"))
-"""Why something is held that a person decides about."""
-
 MAX_LISTED: Final = 5
 """How many paths are listed for people, for each reason; `--json` has them all."""
 
@@ -102,8 +99,6 @@ def describe(folder: Path, status: FolderStatus, now_s: float) -> Iterator[str]:
         yield from _paths(title, paths)
     if any(held.why in ("DELETIONS_OUT", "DELETIONS_IN") for held in status.held):
         yield f"  `tidenote sync {folder} --confirm-deletes` carries the deletions out"
-    if any(held.why in DECIDED for held in status.held):
-        yield f"  `tidenote holds list {folder}` says what you can decide"
 
 
 def _headline(folder: Path, status: FolderStatus) -> str:

@@ -8,7 +8,7 @@ import platform
 import re
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -18,16 +18,15 @@ import typer
 
 from tidenote.cli import console, preview
 from tidenote.cli.progress import Meter
-from tidenote.client.client import Parked, SyncClient
+from tidenote.client.client import SyncClient
 from tidenote.client.journal import BrokenJournal
 from tidenote.config import ENVIRONMENT_PREFIX, SyncConfig, load_sync_config
 from tidenote.core.keys import STATE_FOLDER, key_of_path
 from tidenote.core.version import SERVER_PREFIX
-from tidenote.errors import ConfigError, FolderError, TidenoteError, UnreachableError
+from tidenote.errors import ConfigError, TidenoteError, UnreachableError
 from tidenote.vault.daemon import FolderDaemon, FolderReplaced, FolderSettings
 from tidenote.vault.folder import (
     LINK_FILE,
-    Decided,
     FolderStatus,
     StateFolder,
     blob_finder,
@@ -35,7 +34,6 @@ from tidenote.vault.folder import (
     daemon_runs,
     read_link,
 )
-from tidenote.vault.passes import Report
 
 FLAGS_FILE: Final = "flags.json"
 """Where the folder remembers the flags that say what syncs, so that `tidenote sync DIR` alone goes on as before."""
@@ -209,42 +207,6 @@ async def _once(folder: Path, settings: SyncConfig, flags: Flags, how: FolderSet
             await _reach(daemon.client)
             report = await daemon.once()
             parked = daemon.client.status().parked
-    return _tell(report, parked)
-
-
-def decide_once(folder: Path, decided: Decided) -> None:
-    """Sync once, do what a person decided about what is held then, and sync that.
-
-    Raises:
-        TidenoteError: it cannot be synced.
-        typer.Exit: with the status of the command, if it is not 0.
-    """
-    flags = remembered_flags(folder)
-    given = {"device_id": None, "enable_websocket": False if flags.poll else None}
-    settings = _settings(given, read_link(folder), None)
-    console.log_to_stderr("ERROR", but="tidenote.client")
-    how = FolderSettings(flags.hidden, flags.only, flags.except_)
-    console.run(_decide_once(folder, settings, how, decided))
-
-
-async def _decide_once(folder: Path, settings: SyncConfig, how: FolderSettings, decided: Decided) -> int:
-    with Meter() as meter:
-        async with _opened(folder, settings, how, meter, meter.told) as daemon:
-            await _reach(daemon.client)
-            try:
-                await daemon.once()
-            except FolderError:
-                # A folder that is empty is held as a whole.
-                if not daemon.holds():
-                    raise
-            daemon.decide(decided.kind, decided.decision, decided.paths)
-            report = await daemon.once()
-            parked = daemon.client.status().parked
-    return _tell(report, parked)
-
-
-def _tell(report: Report, parked: Sequence[Parked]) -> int:
-    """Say what a sync took, and return the exit status."""
     console.say(f"{report.operations} operations: {report.sent} sent, {report.received} received")
     for path, reason in report.skipped:
         console.say(f"not synced: {path}: {reason}")

@@ -217,7 +217,6 @@ class FolderDaemon:
             raise FolderError(f"{self.folder.root} is paused: resume it first")
         passes = self._passes
         passes.report = Report()
-        self._paused = None
         passes.look_everywhere()
         await self._patiently(self.client.caught_up, timeout_s)
         await self._side_by_side(self._follow_changes(), self._follow_news(), self._until_decided(timeout_s))
@@ -267,9 +266,6 @@ class FolderDaemon:
         """Return how things stand."""
         client, passes = self.client.status(), self._passes
         held = [_told(each.path, each.why.name, each.reason or each.why.value) for each in passes.held.values()]
-        if self._paused == EMPTY:
-            why = Why.DELETIONS_OUT
-            held = [_told(path, why.name, why.value) for path in sorted(self.holds()["delete_out"])]
         skipped = [_told(path, Why.SKIPPED.name, reason) for path, reason in sorted(passes.skipped.items())]
         busy = self._passing or passes.has_work or bool(self._applier.fetches or passes.awaiting)
         if self._paused:

@@ -3,6 +3,9 @@ import { mount } from "svelte";
 import App from "./App.svelte";
 import "./styles/tokens.css";
 import "./styles/base.css";
+import { watchForUpdates } from "./updates";
 
 const target = document.getElementById("app");
 if (target) mount(App, { target });
+
+void watchForUpdates();

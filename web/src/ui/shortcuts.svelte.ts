@@ -1,5 +1,7 @@
 /** The keyboard: who wants which keys now, and the list that `?` shows. */
 
+import { untrack } from "svelte";
+
 export interface Shortcut {
   /** As people read it: "Alt+N", "Mod+K" (Ctrl, or Cmd on a Mac), "?" or "G C", one key after the other. */
   readonly keys: string;
@@ -13,7 +15,11 @@ const SEQUENCE_MS = 1_200;
 
 export const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
-const known: { list: Shortcut[] } = $state({ list: [] });
+class Known {
+  list: readonly Shortcut[] = $state.raw([]);
+}
+
+const known = new Known();
 let before = { key: "", at: 0 };
 
 /** Return what is available now, the latest first. */
@@ -21,11 +27,11 @@ export function shortcuts(): readonly Shortcut[] {
   return known.list;
 }
 
-/** Offer shortcuts until the returned function is called. */
+/** Offer shortcuts until the returned function is called. An effect that does so does not depend on the others. */
 export function addShortcuts(list: readonly Shortcut[]): () => void {
-  known.list = [...list, ...known.list];
+  untrack(() => (known.list = [...list, ...known.list]));
   return () => {
-    known.list = known.list.filter((one) => !list.includes(one));
+    untrack(() => (known.list = known.list.filter((one) => !list.includes(one))));
   };
 }
 

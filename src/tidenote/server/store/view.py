@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -21,9 +20,6 @@ from tidenote.server.store.texts import load_texts
 
 CHUNK: Final = 1000
 """How many values one IN lists at most; databases bound the number of parameters."""
-
-MANY_MISSES: Final = 4
-"""After so many records of a key that were asked for one by one, somebody goes through its history."""
 
 T = TypeVar("T")
 
@@ -46,12 +42,6 @@ _LOAD_RECORDS = select(*RECORD_COLUMNS).where(
     versions.c.vault_id == _VAULT,
     versions.c.timestamp.in_(bindparam("timestamps", expanding=True)),
     versions.c.device_id.in_(bindparam("device_ids", expanding=True)),
-)
-_LOAD_EARLIER = (
-    select(*RECORD_COLUMNS)
-    .where(versions.c.vault_id == _VAULT, versions.c.key == _KEY, versions.c.receipt < _RECEIPT)
-    .order_by(versions.c.receipt.desc())
-    .limit(CHUNK)
 )
 _HAD_CONTENT = (
     select(versions.c.receipt)
@@ -174,7 +164,6 @@ class SqlView:
         """The keys that anybody wrote; some have no siblings, because their tombstone was forgotten."""
         self._siblings: dict[tuple[str, Dot], Version] = {}
         self._records: dict[tuple[str, Dot], Record | None] = {}
-        self._misses: Counter[str] = Counter()
 
     @property
     def clock(self) -> int:
@@ -198,10 +187,6 @@ class SqlView:
             return None
         if (key, dot) not in self._records:
             self._load_records([(key, dot)])
-            self._misses[key] += 1
-            found = self._records[key, dot]
-            if found and self._misses[key] > MANY_MISSES:
-                self._load_earlier(found)
         return self._records[key, dot]
 
     def version(self, key: str, dot: Dot) -> Version | None:
@@ -288,12 +273,6 @@ class SqlView:
                 self._records[key, version.dot] = record
                 self._receipts[key][version.dot] = version.receipt
                 self._siblings[key, version.dot] = version
-
-    def _load_earlier(self, record: Record) -> None:
-        """Load a piece of a key's history, back from a record."""
-        values = {"in_vault": self._vault_id, "of_key": record.key, "with_receipt": record.receipt}
-        earlier = map(to_record, self._connection.execute(_LOAD_EARLIER, values))
-        self._records.update(((found.key, found.dot), found) for found in earlier)
 
     def _load_records(self, wanted: Iterable[tuple[str, Dot]]) -> None:
         for part in chunks(wanted):
