@@ -96,6 +96,10 @@ class ServerConfig:
     """Another database than the embedded one in `data_dir`."""
     redis_url: str | None = None
     """A Redis or Valkey that connects several server processes."""
+    public_url: str | None = None
+    """The address at which devices and browsers reach the server, if that is not `host` and `port`: a proxy's."""
+    session_days: int = 90
+    """After how many days without a visit a browser has to be paired anew."""
     max_connections: int = 10_000
     """How many WebSocket connections may be open at once."""
     max_frame_bytes: int = 8 * 2**20
@@ -153,6 +157,8 @@ class ServerConfig:
             raise ConfigError(f"port {self.port} is not in 0..65535: choose another, such as 8787")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("TLS needs both files: give --tls-cert and --tls-key")
+        if self.public_url is not None:
+            _check_public_url(self.public_url)
         for name, value in (("database_url", self.database_url), ("redis_url", self.redis_url)):
             if value is not None:
                 raise ConfigError(
@@ -280,6 +286,17 @@ def _check_endpoint(endpoint: str) -> None:
         good = False
     if not good:
         raise ConfigError(f"{endpoint!r} is no sync_endpoint: write it like ws://127.0.0.1:8787/ws/sync")
+
+
+def _check_public_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        good = good and not parts.query and not parts.fragment and parts.username is None
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(f"{url!r} is no public_url: write it like https://notes.example")
 
 
 def _check_positive(config: SyncConfig | ServerConfig, but: tuple[str, ...] = ()) -> None:

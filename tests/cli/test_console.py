@@ -26,7 +26,7 @@ def test_every_code_is_one_line_that_starts_with_the_message(code: str) -> None:
     ("error", "part"),
     [
         (UnreachableError("no answer"), "check that the server runs"),
-        (AccessError("a token is needed"), "--token"),
+        (AccessError("a token is needed"), "--link"),
         (FolderError("it is gone"), "tidenote doctor"),
         (ConfigError("port is 0: choose another"), "port is 0: choose another"),
         (ProtocolError("not valid"), "section 7, has more about bad_message"),

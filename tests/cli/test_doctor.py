@@ -57,7 +57,7 @@ def test_a_token_that_is_not_known(here: World) -> None:
     eventually(lambda: "A device joins with" in server.output, "the announcement")
     problems = found(folder, "problem")
     assert len(problems) == 1
-    assert "--token" in problems[0]
+    assert "--link" in problems[0]
 
 
 def test_what_the_daemon_left_is_told(here: World) -> None:

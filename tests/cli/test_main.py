@@ -42,9 +42,9 @@ def test_shells_can_complete(shell: str) -> None:
 
 
 def test_an_unexpected_failure_is_one_line_and_a_traceback_only_on_demand(tmp_path: Path) -> None:
-    """A data folder in the place of a file cannot be made: the system's own error comes all the way up."""
+    """A folder in the place of a file cannot be made: the system's own error comes all the way up."""
     (tmp_path / "file").write_text("not a folder")
-    args = [sys.executable, "-m", "tidenote", "token", "laptop", "--data", str(tmp_path / "file" / "data")]
+    args = [sys.executable, "-m", "tidenote", "demo", "--dir", str(tmp_path / "file" / "demo")]
     plain = subprocess.run(args, capture_output=True, text=True, env=environment(), check=False)
     assert plain.returncode == 1
     assert len(plain.stderr.splitlines()) == 1

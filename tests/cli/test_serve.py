@@ -23,6 +23,7 @@ def test_it_says_where_it_is_and_how_to_join_and_stops_when_asked(here: World) -
     eventually(lambda: "A device joins with" in server.output, "the announcement")
     assert f"serves {here.url}, data in {here.data}" in server.output
     assert f"--endpoint {here.endpoint} " in server.output
+    assert (here.data / "server.json").stat().st_mode & 0o777 == 0o600
     assert "everyone on this machine" in server.output
     health = httpx.get(f"{here.url}/health").json()
     assert health["status"] == "ok"
@@ -30,25 +31,31 @@ def test_it_says_where_it_is_and_how_to_join_and_stops_when_asked(here: World) -
     assert "Traceback" not in server.output
 
 
-def test_the_first_token_is_shown_once_and_opens(here: World) -> None:
+def test_the_owner_s_link_is_shown_until_somebody_used_it(here: World) -> None:
     start = ("serve", "--data", here.data, "--port", str(here.port))
 
-    def up(log: str) -> str:
+    def up(log: str) -> str | None:
         server = here.start(log, *start)
         eventually(lambda: "A device joins with" in server.output, "the announcement")
-        assert "--token TOKEN" in server.output
-        output = server.output
-        found = re.search(r"shown only this once: (\S+)", output)
-        asked = f"{here.url}/api/v1/manifest"
+        found = re.search(r"Open this in your browser within 10 minutes: (\S+)/#pair=(\S+)", server.output)
+        assert httpx.get(f"{here.url}/api/v1/me").status_code == 401
         if found:
-            assert httpx.get(asked).status_code == 401
-            assert httpx.get(asked, headers={"Authorization": f"Bearer {found[1]}"}).status_code == 200
-            assert httpx.get(asked, headers={"Authorization": f"Bearer {found[1]}x"}).json()["code"] == "unauthorized"
+            assert found[1] == here.url
+            if log != "first":
+                made = httpx.post(f"{found[1]}/api/v1/redeem", json={"code": found[2]}).json()
+                headers = {"Authorization": f"Bearer {made['token']}"}
+                assert httpx.get(f"{here.url}/api/v1/me", headers=headers).json()["role"] == "owner"
+                again = httpx.post(f"{found[1]}/api/v1/redeem", json={"code": found[2]})
+                assert (again.status_code, again.json()["code"]) == (403, "bad_link")
         assert server.stop() == 0
-        return output
+        assert not (here.data / "server.json").exists()
+        return found and found[2]
 
-    assert "shown only this once" in up("first")
-    assert "shown only this once" not in up("second")
+    first, second, third = up("first"), up("second"), up("third")
+    assert first
+    assert second
+    assert first != second
+    assert third is None
 
 
 def test_a_port_that_is_taken_and_data_that_is_in_use_are_one_line(here: World) -> None:

@@ -202,9 +202,8 @@ def test_a_folder_or_flag_that_is_wrong_is_one_line(here: World) -> None:
 
 @pytest.mark.parametrize("poll", [False, True])
 def test_tokens(here: World, poll: bool) -> None:
-    server = here.start("server", "serve", "--data", here.data, "--port", str(here.port))
-    eventually(lambda: "A device joins with" in server.output, "the announcement")
-    token = tidenote("token", "notes", "--data", here.data).stdout.strip()
+    here.serve_guarded()
+    token = tidenote("pair", "--device", "notes", "--token", "--data", here.data).stdout.strip()
     notes = here.folder("notes")
     write(notes, a="text")
     join: list[str | Path] = ["sync", notes, "--endpoint", here.endpoint, "--device-id", "notes", "--yes"]
@@ -212,10 +211,10 @@ def test_tokens(here: World, poll: bool) -> None:
         join.append("--poll")
     wrongs: list[list[str]] = [[], ["--token", "wrong"]]
     for wrong in wrongs:
-        assert "--token" in one_line(tidenote(*join, *wrong, "--once", check=False), 1)
+        assert "--link" in one_line(tidenote(*join, *wrong, "--once", check=False), 1)
     daemon = here.start("daemon", *join)
     eventually(lambda: not daemon.running, "a daemon that nobody lets in ends")
-    assert "--token" in daemon.output
+    assert "--link" in daemon.output
     assert daemon.process.returncode == 1
     assert "1 operations: 1 sent" in tidenote(*join, "--token", token, "--once").stdout
     assert "0 operations" in tidenote("sync", notes, "--once").stdout

@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from client.devices import config, device, history, siblings, until, until_shows, until_state, values
 from client.journals import open_journal, received
 from client.proxy import Proxy, proxy
-from server.running import plain_client, running_server
+from server.running import enrol, plain_client, running_server
 from tidenote.client.client import SyncClient
 from tidenote.client.journal import Write
 from tidenote.core.version import BlobRef, Dot
@@ -299,8 +299,8 @@ async def test_who_has_no_token_stops_with_a_clear_word_and_keeps_what_was_writt
 async def test_who_has_a_token_is_let_in(tmp_path: Path) -> None:
     async with running_server(tmp_path / "server", no_auth=False) as server:
         for enable_websocket in (True, False):
-            token = server.new_token
             name = f"me{enable_websocket}"
+            token = await enrol(server, name)
             async with device(
                 tmp_path, server.endpoint, name, token=token, enable_websocket=enable_websocket
             ) as client:

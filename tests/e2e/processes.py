@@ -127,8 +127,12 @@ class World:
 
     def serve(self, *args: str, within: Sequence[str | Path] = ()) -> Process:
         """Start the server and wait until it takes requests."""
+        return self.serve_guarded("--no-auth", *args, within=within)
+
+    def serve_guarded(self, *args: str, within: Sequence[str | Path] = ()) -> Process:
+        """Start the server, which asks for tokens, and wait until it takes requests."""
         data = ("--data", self.data, "--port", str(self.port))
-        server = self.start("server", "serve", "--no-auth", *data, *args, within=within)
+        server = self.start("server", "serve", *data, *args, within=within)
 
         def healthy() -> bool:
             assert server.running, server.output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from tidenote.config import ServerConfig
 from tidenote.server.serve import Running, running
+from tidenote.server.service import now_ms
 from tidenote.server.store.contract import Store
+from tidenote.wire.messages import Role
 
 Message = dict[str, Any]
 
@@ -22,11 +24,26 @@ PATIENCE_S = 30.0
 
 
 @asynccontextmanager
-async def running_server(data_dir: Path, *, store: Store | None = None, **settings: Any) -> AsyncIterator[Running]:
+async def running_server(
+    data_dir: Path, *, store: Store | None = None, clock_ms: Callable[[], int] = now_ms, **settings: Any
+) -> AsyncIterator[Running]:
     """Run a server while the context lasts; without tokens, unless the settings say otherwise."""
     config = ServerConfig(**{"data_dir": data_dir, "port": 0, "no_auth": True, **settings})
-    async with running(config, store=store) as server:
+    async with running(config, store=store, clock_ms=clock_ms) as server:
         yield server
+
+
+async def enrol(server: Running, device_id: str, vault: str | None = None, role: Role = "editor") -> str:
+    """Let a device in, and return its token."""
+    identity = server.service.identity
+    invitation = await identity.invite(vault, device_id, role)
+    _, token, _ = await identity.redeem(invitation.code, None)
+    return token
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the header that shows a token."""
+    return {"Authorization": f"Bearer {token}"}
 
 
 class PlainClient:

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.running import PATIENCE_S, Message, plain_client, running_server
+from server.running import PATIENCE_S, Message, bearer, enrol, plain_client, running_server
 from tidenote.errors import CODES, StorageError
 from tidenote.server.serve import Running
 from tidenote.server.store.memory import MemoryStore
@@ -343,9 +343,7 @@ async def test_an_empty_blob(http: httpx.AsyncClient) -> None:
 
 async def test_a_reader_may_not_upload(tmp_path: Path) -> None:
     async with running_server(tmp_path, no_auth=False) as server:
-        assert server.service.tokens
-        reader = server.service.tokens.create("kiosk", role="reader")
-        headers = {"Authorization": f"Bearer {reader}", "Upload-Length": "1"}
+        headers = {**bearer(await enrol(server, "kiosk", role="reader")), "Upload-Length": "1"}
         async with httpx.AsyncClient(base_url=server.http_url, headers=headers) as http:
             assert refused(await http.put(named(b"x"), content=b"x")) == (403, "read_only")
             assert (await http.head(named(b"x"))).status_code == 404
@@ -430,7 +428,8 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
         *(f"/api/v1/conflicts{path}" for path in ("", "/one", "/resolve", "/reopen")),
         *(f"/api/v1/{path}" for path in ("history", "version", "restore", "restore-all", "undo")),
         *(f"/api/v1/{path}" for path in ("trash", "trash/restore", "gc")),
-        *(f"/api/v1/{path}" for path in ("notes", "notes/{path}", "rename", "me")),
+        *(f"/api/v1/{path}" for path in ("notes", "notes/{path}", "rename", "me", "pair", "redeem", "logout")),
+        *(f"/api/v1/{path}" for path in ("devices", "devices/revoke", "devices/rotate", "vaults", "vaults/set")),
         "/health",
         "/metrics",
     }

@@ -19,10 +19,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
-from server.running import PATIENCE_S, plain_client, running_server
+from server.running import PATIENCE_S, bearer, enrol, plain_client, running_server
 from tidenote.config import ServerConfig
 from tidenote.errors import ConfigError
-from tidenote.server.auth import TOKENS_FILE, Tokens
 from tidenote.server.serve import Running, serve
 from tidenote.wire.messages import MAX_FRAME_BYTES
 
@@ -46,8 +45,9 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Running]:
         yield running
 
 
-def bearer(token: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
+def token_of(server: Running) -> str:
+    """Return a token that opens everything."""
+    return server.service.identity.console_token
 
 
 async def refusal(server: Running, query: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
@@ -67,23 +67,31 @@ async def refusal(server: Running, query: str, headers: dict[str, str] | None = 
 
 
 async def test_without_a_known_token_nobody_gets_a_socket(guarded: Running) -> None:
-    for headers in ({}, bearer("x"), bearer(""), {"Authorization": "Basic x"}, {"Cookie": f"t={guarded.new_token}"}):
+    for headers in (
+        {},
+        bearer("x"),
+        bearer(""),
+        {"Authorization": "Basic x"},
+        {"Cookie": f"t={token_of(guarded)}"},
+    ):
         assert await refusal(guarded, "?device_id=a", headers) == (401, "unauthorized")
-    assert await refusal(guarded, f"?device_id=a&token={guarded.new_token}") == (401, "unauthorized")
+    assert await refusal(guarded, f"?device_id=a&token={token_of(guarded)}") == (
+        401,
+        "unauthorized",
+    )
 
 
 async def test_a_token_comes_as_a_header_or_as_a_subprotocol(guarded: Running) -> None:
-    async with plain_client(guarded, "a", additional_headers=bearer(guarded.new_token)) as a:
+    async with plain_client(guarded, "a", additional_headers=bearer(token_of(guarded))) as a:
         assert a.socket.subprotocol is None
-    offers = [Subprotocol("tidenote"), Subprotocol(f"bearer.{guarded.new_token}")]
+    offers = [Subprotocol("tidenote"), Subprotocol(f"bearer.{token_of(guarded)}")]
     async with plain_client(guarded, "a", subprotocols=offers) as a:
         assert a.socket.subprotocol == "tidenote"
         assert "rejected" not in await a.push(a.change("note:a.md", "x", 1))
 
 
 async def test_a_device_s_token_is_its_own(guarded: Running) -> None:
-    assert guarded.service.tokens
-    token = guarded.service.tokens.create("phone")
+    token = await enrol(guarded, "phone")
     assert await refusal(guarded, "?device_id=laptop", bearer(token)) == (403, "forbidden")
     async with plain_client(guarded, "phone~2", additional_headers=bearer(token)) as phone:
         for author, codes in (("phone", []), ("phone~2", []), ("phone~9", []), ("laptop", ["bad_author"])):
@@ -92,9 +100,8 @@ async def test_a_device_s_token_is_its_own(guarded: Running) -> None:
 
 
 async def test_a_reader_s_changes_are_refused_and_it_reads(guarded: Running) -> None:
-    assert guarded.service.tokens
-    reader = guarded.service.tokens.create("kiosk", role="reader")
-    async with plain_client(guarded, "a", additional_headers=bearer(guarded.new_token)) as a:
+    reader = await enrol(guarded, "kiosk", role="reader")
+    async with plain_client(guarded, "a", additional_headers=bearer(token_of(guarded))) as a:
         await a.push(a.change("note:a.md", "x", 1))
     async with plain_client(guarded, "kiosk", additional_headers=bearer(reader)) as kiosk:
         assert kiosk.values("note:a.md") == ["x"]
@@ -103,26 +110,12 @@ async def test_a_reader_s_changes_are_refused_and_it_reads(guarded: Running) -> 
 
 
 async def test_a_vault_that_is_closed_to_a_token_looks_like_none(guarded: Running) -> None:
-    assert guarded.service.tokens
     await guarded.service.create_vault("secret")
-    token = guarded.service.tokens.create("a", ["main"])
+    token = await enrol(guarded, "a", "main")
     for vault in ("secret", "absent"):
         assert await refusal(guarded, f"?device_id=a&vault={vault}", bearer(token)) == (404, "unknown_vault")
-    async with plain_client(guarded, "a", query="&vault=secret", additional_headers=bearer(guarded.new_token)):
+    async with plain_client(guarded, "a", query="&vault=secret", additional_headers=bearer(token_of(guarded))):
         pass
-
-
-async def test_a_revoked_token_opens_nothing_more(guarded: Running, tmp_path: Path) -> None:
-    (tmp_path / TOKENS_FILE).write_text("")
-    assert await refusal(guarded, "?device_id=a", bearer(guarded.new_token)) == (401, "unauthorized")
-
-
-async def test_a_malformed_tokens_file_lets_nobody_in(
-    guarded: Running, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / TOKENS_FILE).write_text("[[token")
-    assert await refusal(guarded, "?device_id=a", bearer(guarded.new_token)) == (500, "internal_error")
-    assert "tokens.toml is malformed" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -171,7 +164,7 @@ async def test_nothing_but_health_is_told_without_a_token(guarded: Running) -> N
             response = await http.get(path)
             assert (response.status_code, response.json()["code"]) == (401, "unauthorized"), path
             assert response.headers["www-authenticate"] == "Bearer"
-            assert (await http.get(path, headers=bearer(guarded.new_token))).status_code != 401
+            assert (await http.get(path, headers=bearer(token_of(guarded)))).status_code != 401
         for path in ("/api/v1/sync?device_id=a", "/api/v1/fetch"):
             assert (await http.post(path, json={"keys": []})).status_code == 401
         assert (await http.put("/api/v1/blobs/" + "0" * 64, content=b"x")).status_code == 401
@@ -179,14 +172,13 @@ async def test_nothing_but_health_is_told_without_a_token(guarded: Running) -> N
 
 async def test_secrets_stay_out_of_the_log(guarded: Running, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(0)
-    offers = [Subprotocol("tidenote"), Subprotocol(f"bearer.{guarded.new_token}")]
+    offers = [Subprotocol("tidenote"), Subprotocol(f"bearer.{token_of(guarded)}")]
     async with plain_client(guarded, "a", subprotocols=offers) as a:
         await a.push(a.change("note:canary.md", "the canary sings", 1))
         await a.send_raw('{"the canary sings')
         await a.receive()
     logged = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("websockets"))
-    assert guarded.new_token
-    assert guarded.new_token not in logged
+    assert token_of(guarded) not in logged
     assert "canary" not in logged
 
 
@@ -372,23 +364,27 @@ async def test_a_head_without_end_is_refused(server: Running) -> None:
 # ---------------------------------------------------------------------------------------------- start and stop
 
 
-async def test_the_first_start_makes_a_vault_and_a_token_and_later_ones_do_not(tmp_path: Path) -> None:
+async def test_a_start_makes_a_vault_and_a_link_for_the_owner_until_there_is_one(tmp_path: Path) -> None:
     data = tmp_path / "new" / "data"
     async with running_server(data, no_auth=False) as server:
-        token = server.new_token
-        assert token
+        assert server.owner_link
         epoch = server.service.hub("main").epoch
         assert (data.stat().st_mode & 0o777) == 0o700
-    async with running_server(data, no_auth=False) as server:
-        assert server.new_token is None
+    async with running_server(data, no_auth=False) as server, httpx.AsyncClient() as http:
+        assert server.owner_link
         assert server.service.hub("main").epoch == epoch
-        async with plain_client(server, "a", additional_headers=bearer(token)):
+        url, _, code = server.owner_link.partition("/#pair=")
+        assert url == server.http_url
+        redeemed = (await http.post(f"{url}/api/v1/redeem", json={"code": code, "device_id": "a"})).json()
+        assert (redeemed["role"], redeemed["vault"]) == ("owner", None)
+    async with running_server(data, no_auth=False) as server:
+        assert server.owner_link is None
+        async with plain_client(server, "a", additional_headers=bearer(redeemed["token"])):
             pass
 
 
-async def test_a_server_without_tokens_makes_none(server: Running, tmp_path: Path) -> None:
-    assert server.new_token is None
-    assert not (tmp_path / TOKENS_FILE).exists()
+async def test_a_server_without_tokens_has_no_owner(server: Running) -> None:
+    assert server.owner_link is None
 
 
 async def test_a_second_server_on_the_same_data_is_refused(server: Running, tmp_path: Path) -> None:
@@ -477,9 +473,3 @@ async def test_a_client_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> N
             await server.service.stop()
         message = await a.receive()
         assert message["code"] == "server_stopping"
-
-
-async def test_tokens_made_beside_a_running_server_work_at_once(guarded: Running, tmp_path: Path) -> None:
-    token = Tokens(tmp_path / TOKENS_FILE).create("new")
-    async with plain_client(guarded, "new", additional_headers=bearer(token)):
-        pass

@@ -1,203 +1,218 @@
+"""Who comes in, and what they may."""
+
 from __future__ import annotations
 
-import os
-import stat
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tidenote.errors import AccessError, ConfigError, ProtocolError
-from tidenote.server.auth import ANY, Caller, Door, Grant, Tokens, check_version
+from tidenote.errors import AccessError, ProtocolError
+from tidenote.server.auth import COOKIE, SOCKET, Caller, Door, Head, check_version, set_cookie
+from tidenote.server.identity import Identity
+from tidenote.server.store.registry import ANY, Credential, MemoryRegistry
+
+pytestmark = pytest.mark.anyio
+
+NOW = 1_000_000
+
+
+async def write(call: Any) -> Any:
+    return call()
 
 
 @pytest.fixture
-def tokens(tmp_path: Path) -> Tokens:
-    return Tokens(tmp_path / "tokens.toml")
+def identity() -> Identity:
+    return Identity(MemoryRegistry(), write, lambda: NOW, 90)
 
 
-# ---------------------------------------------------------------------------------------------- tokens
+async def enrol(identity: Identity, device_id: str, *, session: bool = False) -> str:
+    invitation = await identity.invite("main", device_id, "editor")
+    _, token, _ = await identity.redeem(invitation.code, None, session=session)
+    return token
 
 
-def test_a_created_token_is_found_and_its_like_is_not(tokens: Tokens) -> None:
-    token = tokens.create("laptop", ["main"], "reader")
-    assert tokens.find(token) == Grant(tokens.find(token).sha256, "laptop", ("main",), "reader")  # type: ignore[union-attr]
-    for other in ("", token[:-1], token + "x", token.swapcase()):
-        assert tokens.find(other) is None
-
-
-def test_tokens_do_not_disturb_each_other(tokens: Tokens) -> None:
-    made = {device: tokens.create(device) for device in ("a", "b", "c")}
-    assert len(set(made.values())) == 3
-    for device, token in made.items():
-        grant = tokens.find(token)
-        assert grant is not None
-        assert grant.device_id == device
-
-
-def test_the_file_is_its_owner_s_alone_and_holds_no_token(tokens: Tokens) -> None:
-    old = os.umask(0)
-    try:
-        made = [tokens.create(), tokens.create()]
-    finally:
-        os.umask(old)
-    assert stat.S_IMODE(tokens.file.stat().st_mode) == 0o600
-    assert not any(token in tokens.file.read_text() for token in made)
-    assert list(tokens.file.parent.iterdir()) == [tokens.file]
-
-
-def test_a_token_that_was_taken_out_of_the_file_ends_at_once(tokens: Tokens) -> None:
-    token = tokens.create()
-    assert tokens.find(token)
-    tokens.file.write_text("")
-    assert tokens.find(token) is None
-
-
-def test_another_process_s_tokens_are_noticed(tokens: Tokens) -> None:
-    assert tokens.find("x") is None
-    token = Tokens(tokens.file).create()
-    assert tokens.find(token)
-
-
-def test_without_the_file_nobody_is_known(tokens: Tokens) -> None:
-    token = tokens.create()
-    tokens.file.unlink()
-    assert tokens.find(token) is None
-
-
-@pytest.mark.parametrize("text", ["[[token]", "[[token]]\n", '[[token]]\nsha256 = "x"\nrole = "king"\n', "token = 1"])
-def test_a_malformed_file_lets_nobody_in_and_says_so(tokens: Tokens, text: str) -> None:
-    token = tokens.create()
-    tokens.file.write_text(text)
-    with pytest.raises(ConfigError, match=r"tokens\.toml is malformed"):
-        tokens.find(token)
+def head(method: str = "GET", scheme: str = "http", **headers: str) -> Head:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Head(method, scheme, {"host": "127.0.0.1:8787", **named})
 
 
 # ---------------------------------------------------------------------------------------------- who asks
 
 
-def test_a_bearer_header_or_subprotocol_opens_the_door(tokens: Tokens) -> None:
-    door = Door(tokens)
-    token = tokens.create("laptop")
+async def test_a_bearer_header_or_subprotocol_opens_the_door(identity: Identity) -> None:
+    door = Door(identity)
+    token = await enrol(identity, "laptop")
     for headers in (
         {"authorization": f"Bearer {token}"},
         {"authorization": f"bearer  {token} "},
-        {"sec-websocket-protocol": f"tidenote, bearer.{token}"},
-        {"sec-websocket-protocol": f"bearer.{token},tidenote"},
+        {"sec_websocket_protocol": f"tidenote, bearer.{token}"},
+        {"sec_websocket_protocol": f"bearer.{token},tidenote"},
     ):
-        assert door.admit(headers).grant.device_id == "laptop"
+        caller = door.admit(head("POST", **headers))
+        assert (caller.device_id, caller.auth, caller.vault, caller.role) == ("laptop", "token", "main", "editor")
 
 
-def test_without_a_known_token_the_door_stays_shut(tokens: Tokens) -> None:
-    door = Door(tokens)
-    token = tokens.create()
+async def test_without_a_known_token_the_door_stays_shut(identity: Identity) -> None:
+    door = Door(identity)
+    token = await enrol(identity, "laptop")
     for headers in (
         {},
         {"authorization": "Bearer"},
         {"authorization": f"Basic {token}"},
         {"authorization": token},
         {"authorization": f"Bearer {token}x"},
-        {"sec-websocket-protocol": f"bearer.{token}"},
-        {"sec-websocket-protocol": f"other, bearer.{token}"},
+        {"sec_websocket_protocol": f"bearer.{token}"},
+        {"sec_websocket_protocol": f"other, bearer.{token}"},
+        {"cookie": f"{COOKIE}={token}"},
         {"cookie": f"token={token}"},
     ):
         with pytest.raises(AccessError) as caught:
-            door.admit(headers)
+            door.admit(head(**headers))
         assert caught.value.code == "unauthorized"
         assert token not in caught.value.message
 
 
+async def test_a_browser_s_cookie_opens_for_our_own_pages_only(identity: Identity) -> None:
+    door = Door(identity)
+    token = await enrol(identity, "browser", session=True)
+    cookie = {"cookie": f"other=1; {COOKIE}={token}"}
+    assert door.admit(head("GET", **cookie)).auth == "session"
+    for method in ("POST", "PUT", "DELETE", "PATCH", SOCKET):
+        assert door.admit(head(method, origin="http://127.0.0.1:8787", **cookie)).device_id == "browser"
+        for origin in ({}, {"origin": "null"}, {"origin": "https://127.0.0.1:8787"}, {"origin": "http://127.0.0.1"}):
+            with pytest.raises(AccessError) as caught:
+                door.admit(head(method, **origin, **cookie))
+            assert caught.value.code == "forbidden"
+    # A cookie's token is good for nothing else.
+    with pytest.raises(AccessError):
+        door.admit(head(authorization=f"Bearer {token}"))
+
+
 def test_without_tokens_everyone_comes_in() -> None:
-    caller = Door(None).admit({})
+    caller = Door(None).admit(head("POST"))
     caller.check_device("anyone")
     caller.check_vault("any")
+    caller.check_owner(None)
     assert caller.may_write
+    assert (caller.auth, caller.device_id, caller.vault) == ("none", None, None)
+
+
+@pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
+def test_a_cookie_is_out_of_reach_of_scripts_and_other_sites(scheme: str, secure: bool) -> None:
+    value = set_cookie("abc", scheme, days=1)["set-cookie"]
+    assert value.startswith(f"{COOKIE}=abc; Path=/; Max-Age=86400; HttpOnly; SameSite=Strict")
+    assert ("Secure" in value) == secure
 
 
 # ---------------------------------------------------------------------------------------------- which site asks
 
 
 @pytest.mark.parametrize(
-    ("origin", "host"),
+    ("origin", "scheme", "host"),
     [
-        (None, "notes.example"),
-        ("http://127.0.0.1:8787", "127.0.0.1:8787"),
-        ("http://LOCALHOST:8787", "localhost:8787"),
-        ("https://notes.example", "notes.example"),
-        ("https://notes.example:443", "notes.example"),
-        ("http://notes.example", "notes.example:80"),
-        ("http://[::1]:8787", "[::1]:8787"),
+        ("http://127.0.0.1:8787", "http", "127.0.0.1:8787"),
+        ("http://LOCALHOST:8787", "http", "localhost:8787"),
+        ("https://notes.example", "https", "notes.example"),
+        ("https://notes.example:443", "https", "notes.example"),
+        ("http://notes.example", "http", "Notes.Example:80"),
+        ("http://[::1]:8787", "http", "[::1]:8787"),
+        ("https://public.example", "http", "10.0.0.1:8787"),
     ],
 )
-def test_our_own_pages_and_clients_that_are_no_browsers_may_ask(tokens: Tokens, origin: str | None, host: str) -> None:
-    Door(tokens).check_site({"host": host} | ({"origin": origin} if origin is not None else {}))
+def test_our_own_pages_may_ask(identity: Identity, origin: str, scheme: str, host: str) -> None:
+    Door(identity, "https://public.example/notes").check_site(Head("GET", scheme, {"host": host, "origin": origin}))
+
+
+def test_clients_that_are_no_browsers_may_ask(identity: Identity) -> None:
+    Door(identity).check_site(Head("GET", "http", {"host": "notes.example"}))
 
 
 @pytest.mark.parametrize(
-    ("origin", "host"),
+    ("origin", "scheme", "host"),
     [
-        ("https://evil.example", "notes.example"),
-        ("https://notes.example.evil.example", "notes.example"),
-        ("https://notes.example:8443", "notes.example"),
-        ("http://notes.example", "notes.example:443"),
-        ("http://127.0.0.1:9999", "127.0.0.1:8787"),
-        ("null", "127.0.0.1:8787"),
-        ("", "127.0.0.1:8787"),
-        ("file://", ""),
-        ("chrome-extension://127.0.0.1:8787", "127.0.0.1:8787"),
-        ("http://127.0.0.1:8787, http://127.0.0.1:8787", "127.0.0.1:8787"),
-        ("http://[", "["),
+        ("https://evil.example", "https", "notes.example"),
+        ("https://notes.example.evil.example", "https", "notes.example"),
+        ("https://notes.example:8443", "https", "notes.example"),
+        ("http://notes.example", "https", "notes.example"),
+        ("https://notes.example", "http", "notes.example"),
+        ("http://notes.example", "http", "notes.example:443"),
+        ("http://127.0.0.1:9999", "http", "127.0.0.1:8787"),
+        ("http://localhost:8787", "http", "127.0.0.1:8787"),
+        ("null", "http", "127.0.0.1:8787"),
+        ("", "http", "127.0.0.1:8787"),
+        ("http://127.0.0.1:8787/", "http", "127.0.0.1:8787"),
+        ("http://user@127.0.0.1:8787", "http", "127.0.0.1:8787"),
+        ("file://", "http", ""),
+        ("chrome-extension://127.0.0.1:8787", "http", "127.0.0.1:8787"),
+        ("http://127.0.0.1:8787, http://127.0.0.1:8787", "http", "127.0.0.1:8787"),
+        ("http://[", "http", "["),
     ],
 )
-def test_pages_of_other_sites_may_not(tokens: Tokens, origin: str, host: str) -> None:
+def test_pages_of_other_sites_may_not(identity: Identity, origin: str, scheme: str, host: str) -> None:
     with pytest.raises(AccessError) as caught:
-        Door(tokens).check_site({"host": host, "origin": origin})
+        Door(identity).check_site(Head("GET", scheme, {"host": host, "origin": origin}))
     assert caught.value.code == "forbidden"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8787", "localhost", "LOCALHOST:1", "[::1]:8787", "127.1.2.3"])
 def test_without_tokens_the_names_of_this_machine_answer(host: str) -> None:
-    Door(None).check_site({"host": host})
+    Door(None).check_site(Head("GET", "http", {"host": host}))
 
 
 @pytest.mark.parametrize("host", ["", "evil.example", "evil.example:8787", "127.0.0.1.evil.example", "10.0.0.1", "["])
 def test_without_tokens_other_names_do_not_even_if_they_lead_here(host: str) -> None:
     with pytest.raises(AccessError) as caught:
-        Door(None).check_site({"host": host})
+        Door(None).check_site(Head("GET", "http", {"host": host}))
     assert caught.value.code == "forbidden"
 
 
 # ---------------------------------------------------------------------------------------------- what they may
 
 
+def caller(device_id: str = ANY, vaults: tuple[str, ...] | None = None, role: Any = "editor") -> Caller:
+    return Caller(Credential("x", device_id, vaults, role, "", 0, 0))
+
+
 def test_a_token_belongs_to_its_device_and_the_later_incarnations() -> None:
-    caller = Caller(Grant("", "phone"))
-    caller.check_device("phone")
-    caller.check_device("phone~2")
+    caller("phone").check_device("phone")
+    caller("phone").check_device("phone~2")
     for other in ("phone2", "laptop", "Phone"):
         with pytest.raises(AccessError) as caught:
-            caller.check_device(other)
+            caller("phone").check_device(other)
         assert caught.value.code == "forbidden"
 
 
 def test_a_token_for_any_device_still_wants_a_device() -> None:
-    caller = Caller(Grant("", ANY))
-    caller.check_device("whatever")
+    caller().check_device("whatever")
     for bad in ("", "a b", "server", "server.1-x", "a" * 65, "a/b", "é", "*"):
         with pytest.raises(ProtocolError) as caught:
-            caller.check_device(bad)
+            caller().check_device(bad)
         assert caught.value.code == "bad_request"
 
 
 def test_a_closed_vault_looks_like_none() -> None:
-    Caller(Grant("", ANY, ("main", "work"))).check_vault("work")
-    Caller(Grant("", ANY, (ANY,))).check_vault("work")
+    caller(vaults=("main", "work")).check_vault("work")
+    caller().check_vault("work")
     with pytest.raises(AccessError) as caught:
-        Caller(Grant("", ANY, ("main",))).check_vault("work")
+        caller(vaults=("main",)).check_vault("work")
     assert caught.value.code == "unknown_vault"
+    assert [caller(vaults=vaults).vault for vaults in (None, ("a",), ("a", "b"))] == [None, "a", None]
 
 
-def test_a_reader_may_not_write() -> None:
-    assert not Caller(Grant("", role="reader")).may_write
+def test_a_reader_may_not_write_and_only_owners_administer() -> None:
+    assert [caller(role=role).may_write for role in ("reader", "editor", "owner")] == [False, True, True]
+    caller(role="owner").check_owner(None)
+    caller(role="owner", vaults=("a",)).check_owner(("a",))
+    for who, vaults in (
+        (caller(), ("a",)),
+        (caller(role="reader"), ()),
+        (caller(role="owner", vaults=("a",)), ("b",)),
+        (caller(role="owner", vaults=("a",)), ("a", "b")),
+        (caller(role="owner", vaults=("a",)), None),
+    ):
+        with pytest.raises(AccessError) as caught:
+            who.check_owner(vaults)
+        assert caught.value.code == "forbidden"
 
 
 def test_versions() -> None:

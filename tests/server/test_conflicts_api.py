@@ -10,9 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from server.running import PATIENCE_S, Message, PlainClient, plain_client, running_server
+from server.running import PATIENCE_S, Message, PlainClient, enrol, plain_client, running_server
 from tidenote.errors import CODES
-from tidenote.server.auth import TOKENS_FILE, Tokens
 from tidenote.server.serve import Running
 
 pytestmark = pytest.mark.anyio
@@ -411,9 +410,8 @@ async def test_an_edit_that_followed_a_rename_is_shown_beside_what_it_met(http: 
 
 
 async def test_a_reader_looks_but_does_not_settle_and_other_vaults_are_closed(tmp_path: Path) -> None:
-    reader = Tokens(tmp_path / TOKENS_FILE).create("reader", ["main"], "reader")
-    stranger = Tokens(tmp_path / TOKENS_FILE).create("stranger", ["other"])
     async with running_server(tmp_path, no_auth=False) as server, httpx.AsyncClient(base_url=server.http_url) as http:
+        reader, stranger = await enrol(server, "reader", "main", "reader"), await enrol(server, "stranger", "other")
         http.headers["authorization"] = f"Bearer {reader}"
         assert await listed(http) == []
         assert await refusal(http, "resolve", key=NOTE, siblings=[], choice={"confirm": True}) == "read_only"

@@ -10,9 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from server.running import PATIENCE_S, Message, plain_client, running_server
+from server.running import PATIENCE_S, Message, bearer, enrol, plain_client, running_server
 from tidenote.errors import CODES
-from tidenote.server.auth import TOKENS_FILE, Tokens
 from tidenote.server.serve import Running
 
 pytestmark = pytest.mark.anyio
@@ -499,8 +498,6 @@ def _as_change(message: Message) -> Any:
 
 
 async def test_readers_look_and_do_not_touch(tmp_path: Path) -> None:
-    tokens = Tokens(tmp_path / TOKENS_FILE)
-    reader, editor = tokens.create(role="reader"), tokens.create(vaults=["other"])
     async with (
         running_server(tmp_path, no_auth=False) as server,
         httpx.AsyncClient(base_url=server.http_url, timeout=PATIENCE_S) as http,
@@ -512,10 +509,14 @@ async def test_readers_look_and_do_not_touch(tmp_path: Path) -> None:
             "trash/restore": {"key": A},
             "gc": {},
         }
+        reader, stranger = await enrol(server, "kiosk", role="reader"), await enrol(server, "stranger", "other")
+        editor = await enrol(server, "laptop")
         for path, body in writes.items():
-            for token, code in ((reader, "read_only"), (editor, "unknown_vault"), ("", "unauthorized")):
+            denied = "forbidden" if path == "gc" else "read_only"
+            for token, code in ((reader, denied), (stranger, "unknown_vault"), ("", "unauthorized")):
                 headers = {"authorization": f"Bearer {token}"} if token else {}
                 assert refusal(await http.post(f"/api/v1/{path}", json=body, headers=headers)) == code
+        assert refusal(await http.post("/api/v1/gc", json={}, headers=bearer(editor))) == "forbidden"
         headers = {"authorization": f"Bearer {reader}"}
         assert (await http.get("/api/v1/trash", headers=headers)).json()["notes"] == []
         assert refusal(await http.get("/api/v1/trash")) == "unauthorized"

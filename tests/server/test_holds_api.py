@@ -9,8 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.running import PATIENCE_S, plain_client, running_server
-from tidenote.server.auth import TOKENS_FILE, Tokens
+from server.running import PATIENCE_S, enrol, plain_client, running_server
 from tidenote.server.holds import KEPT_MS, MAX_REPORTS, Holdings
 from tidenote.server.serve import Running
 from tidenote.wire.messages import DecidedHold, WireHold
@@ -123,14 +122,10 @@ async def test_deciding_about_nothing_is_not_found(http: httpx.AsyncClient) -> N
 
 
 async def test_who_may_report_and_decide(tmp_path: Path) -> None:
-    tokens = Tokens(tmp_path / TOKENS_FILE)
-    owner, laptop, phone, reader = (
-        tokens.create("owner", role="owner"),
-        tokens.create("laptop"),
-        tokens.create("phone"),
-        tokens.create("kitchen", role="reader"),
-    )
     async with running_server(tmp_path, no_auth=False) as server, httpx.AsyncClient(base_url=server.http_url) as http:
+        owner = await enrol(server, "owner", role="owner")
+        laptop, phone = await enrol(server, "laptop"), await enrol(server, "phone")
+        reader = await enrol(server, "kitchen", role="reader")
 
         def as_(token: str) -> httpx.AsyncClient:
             http.headers["authorization"] = f"Bearer {token}"

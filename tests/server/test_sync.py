@@ -15,7 +15,7 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from server.running import PATIENCE_S, Message, PlainClient, plain_client, running_server
+from server.running import PATIENCE_S, Message, PlainClient, bearer, enrol, plain_client, running_server
 from tidenote.core.intake import Batch
 from tidenote.server.serve import Running
 from tidenote.server.store.memory import MemoryStore
@@ -497,8 +497,7 @@ async def test_a_client_of_a_later_generation_fences_the_server(server: Running)
 
 async def test_a_reader_is_not_believed_about_generations(tmp_path: Path) -> None:
     async with running_server(tmp_path, no_auth=False) as server:
-        assert server.service.tokens
-        headers = {"Authorization": f"Bearer {server.service.tokens.create('kiosk', role='reader')}"}
+        headers = bearer(await enrol(server, "kiosk", role="reader"))
         epoch = server.service.hub("main").epoch
         for claim in ({"epoch": "9-00000000"}, {"epoch": epoch, "last_ack": 10**9}):
             async with plain_client(server, "kiosk", additional_headers=headers) as kiosk:

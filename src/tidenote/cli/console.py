@@ -33,8 +33,9 @@ INTERRUPTED: Final = 130
 
 NEXT_STEP: Final = {
     "unreachable": "check that the server runs and that the address is right; edits wait until it answers",
-    "unauthorized": "give this device's token with --token or TIDENOTE_TOKEN; `tidenote token` on the server makes one",
-    "forbidden": "use a token that was made for this device id",
+    "unauthorized": "join with a new link: `tidenote pair` on the server makes one, `tidenote sync DIR --link` uses it",
+    "forbidden": "use a token that was made for this device id, or ask an owner",
+    "bad_link": "make a new one with `tidenote pair` on the server; each is good once, for 10 minutes",
     "unknown_vault": "check --vault; the first one is called main",
     "unsupported_version": "update the older of client and server",
     "not_found": "check the address",

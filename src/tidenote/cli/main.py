@@ -9,17 +9,18 @@ import typer
 
 from tidenote import __version__
 from tidenote.cli import (
+    admin,
     backup,
     conflicts,
     console,
     demo,
     doctor,
+    pair,
     past,
     serve,
     service,
     status,
     sync,
-    token,
     transfer,
     trash,
 )
@@ -55,12 +56,22 @@ app.command(
     "serve",
     epilog=_example("tidenote serve --no-auth", "tidenote serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem"),
 )(serve.serve)
-app.command("token", epilog=_example("tidenote token laptop", "tidenote token kitchen --vault recipes --read-only"))(
-    token.token
-)
+app.command(
+    "pair",
+    epilog=_example(
+        "tidenote pair",
+        "tidenote pair --device kitchen --vault recipes --role reader",
+        "tidenote pair --device script --token",
+    ),
+)(pair.pair)
+app.command("devices", epilog=_example("tidenote devices", "tidenote devices --vault recipes --json"))(admin.devices)
+app.command("revoke", epilog=_example("tidenote revoke phone"))(admin.revoke)
+app.add_typer(admin.vaults_app, name="vaults")
+app.command("gc", epilog=_example("tidenote gc --dry-run"))(admin.gc)
 app.command(
     "sync",
     epilog=_example(
+        "tidenote sync ~/Notes --link 'http://192.168.1.5:8787/#pair=CODE'",
         "tidenote sync ~/Notes --endpoint ws://127.0.0.1:8787/ws/sync --device-id laptop",
         "tidenote sync ~/Notes --once",
         "tidenote sync ~/Notes --except '*.pdf' --hidden",

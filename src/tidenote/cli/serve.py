@@ -46,10 +46,11 @@ def serve(
 
 def _announce(server: Running, settings: ServerConfig) -> None:
     """Say where the server is and how a device joins."""
-    token = "" if settings.no_auth else " --token TOKEN"
     console.say(f"Tidenote {__version__} serves {server.http_url}, data in {settings.data_dir}")
-    if server.new_token:
-        console.say(f"A token for any device, shown only this once: {server.new_token}")
     if settings.no_auth:
         console.say("No tokens are asked for: everyone on this machine may read and write.")
-    console.say(f"A device joins with: tidenote sync DIR --endpoint {server.endpoint} --device-id NAME{token}")
+        console.say(f"A device joins with: tidenote sync DIR --endpoint {server.endpoint} --device-id NAME")
+        return
+    if server.owner_link:
+        console.say(f"Nobody owns it yet. Open this in your browser within 10 minutes: {server.owner_link}")
+    console.say("A device joins with a link: `tidenote pair` on this machine makes one.")

@@ -12,6 +12,9 @@ from tidenote.cli import console
 
 def sync(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder; it must exist.")],
+    link: Annotated[
+        str | None, typer.Option(metavar="LINK", help="A one-time link from `tidenote pair`: joins with it.")
+    ] = None,
     endpoint: Annotated[
         str | None,
         typer.Option(metavar="URL", help="The server: ws://HOST:PORT/ws/sync [ws://127.0.0.1:8787/ws/sync]."),
@@ -45,10 +48,13 @@ def sync(
     from tidenote.cli import syncing
 
     folder = console.existing_folder(folder)
+    if link is not None and (endpoint or token or vault):
+        console.fail("a link says where and what; leave --endpoint, --token and --vault out", console.USAGE)
     syncing.run(
         folder,
         {"sync_endpoint": endpoint, "device_id": device_id, "token": token, "vault": vault},
         syncing.remembered_flags(folder).but(hidden=hidden, only=only, except_=except_, poll=poll),
+        link=link,
         config=config,
         once=once,
         dry_run=dry_run,

@@ -9,7 +9,8 @@ import re
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from tidenote.cli import console, preview
 from tidenote.cli.progress import Meter
 from tidenote.client.client import SyncClient
 from tidenote.client.journal import BrokenJournal
+from tidenote.client.pairing import Link, leave, parse_link, redeem
 from tidenote.config import ENVIRONMENT_PREFIX, SyncConfig, load_sync_config
 from tidenote.core.keys import STATE_FOLDER, key_of_path
 from tidenote.core.version import SERVER_PREFIX
@@ -81,6 +83,7 @@ def run(
     given: Mapping[str, object],
     flags: Flags,
     *,
+    link: str | None,
     config: Path | None,
     once: bool,
     dry_run: bool,
@@ -93,6 +96,7 @@ def run(
         folder: an existing one, absolute.
         given: settings that were given as flags, by field name; None if not.
         flags: what syncs.
+        link: a one-time link to join with, if one was given.
         config: a settings file.
         once: whether to end when both sides are the same.
         dry_run: whether only to tell what would be done.
@@ -103,16 +107,19 @@ def run(
         TidenoteError: it cannot be synced.
         typer.Exit: with the status of the command, if it is not 0.
     """
-    link = read_link(folder)
-    settings = _settings({**given, "enable_websocket": False if flags.poll else None}, link, config)
-    for name, flag in (("device_id", "--device-id"), ("vault", "--vault")):
-        known = (link or {}).get(name)
-        if known and known != getattr(settings, name):
-            console.fail(
-                f"{folder} syncs with {flag} {known}: leave {flag} out, or remove {folder / STATE_FOLDER} "
-                "to join anew, which deletes no notes",
-                console.USAGE,
-            )
+    remembered = read_link(folder)
+    asks = remembered is None and not yes and any(path.name != STATE_FOLDER for path in folder.iterdir())
+    given = {**given, "enable_websocket": False if flags.poll else None}
+    joined = None
+    if link is not None:
+        if dry_run:
+            console.fail("a link is good once: leave --dry-run out; you are asked before a folder joins", console.USAGE)
+        if asks:
+            _check_someone_answers(folder)
+        joined = _join(link, given, remembered, config)
+        given |= joined.settings
+    settings = _settings(given, remembered, config)
+    _check_still_same(folder, settings, remembered, joined)
     if confirm and daemon_runs(folder):
         confirm_deletes(folder)
         console.say(f"the daemon of {folder} carries out the deletions that it held")
@@ -122,8 +129,13 @@ def run(
     if dry_run:
         _preview(folder, settings, how, preview.lines)
         return
-    if link is None and not yes and any(path.name != STATE_FOLDER for path in folder.iterdir()):
-        _ask(folder, settings, how)
+    if asks:
+        try:
+            _ask(folder, settings, how)
+        except BaseException:
+            if joined:
+                joined.give_up()
+            raise
     if once:
         console.run(_once(folder, settings, flags, how))
     else:
@@ -131,6 +143,40 @@ def run(
 
 
 # -- before anything moves
+
+
+@dataclass(frozen=True, slots=True)
+class _Joined:
+    """A link that was used up, and the settings that came of it."""
+
+    link: Link
+    settings: dict[str, object]
+
+    def give_up(self) -> None:
+        """Take back that this is a device now; if that fails, it stays in the server's list until it is revoked."""
+        with suppress(UnreachableError):
+            asyncio.run(leave(self.link, str(self.settings["token"])))
+
+
+def _join(
+    link: str, given: Mapping[str, object], known: Mapping[str, str | None] | None, config: Path | None
+) -> _Joined:
+    """Use a link up: become a device, or the one again that this folder was."""
+    parsed = parse_link(link)
+    wanted = str((known or {}).get("device_id") or given["device_id"] or _host_name())
+    load_sync_config({"device_id": wanted}, file=config)
+    token = (known or {}).get("token") if (known or {}).get("sync_endpoint") == parsed.sync_endpoint else None
+    made = asyncio.run(redeem(parsed, wanted, token))
+    console.say(f"this is {made.device_id} now, {made.role} of {made.vault or 'every vault'}")
+    return _Joined(
+        parsed,
+        {
+            "sync_endpoint": parsed.sync_endpoint,
+            "device_id": made.device_id,
+            "token": made.token,
+            "vault": made.vault or (known or {}).get("vault"),
+        },
+    )
 
 
 def _settings(given: Mapping[str, object], link: Mapping[str, str | None] | None, config: Path | None) -> SyncConfig:
@@ -150,19 +196,53 @@ def _settings(given: Mapping[str, object], link: Mapping[str, str | None] | None
 
 def _new_device_id() -> str:
     """Return an id that tells people which machine it is, and that no other machine has."""
+    return f"{_host_name()}-{secrets.token_hex(2)}"
+
+
+def _host_name() -> str:
+    """Return an id that tells people which machine it is."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", platform.node().partition(".")[0]).strip("-")[:40] or "device"
     if name.startswith(SERVER_PREFIX):
         name = f"host-{name}"
-    return f"{name}-{secrets.token_hex(2)}"
+    return name
 
 
-def _ask(folder: Path, settings: SyncConfig, how: FolderSettings) -> None:
-    """Show what joining a folder with files in it would do, and ask."""
+def _check_still_same(
+    folder: Path, settings: SyncConfig, remembered: Mapping[str, str | None] | None, joined: _Joined | None
+) -> None:
+    """Check that a folder goes on as the device, and with the vault, that it began with.
+
+    Raises:
+        typer.Exit: it does not, after saying so.
+    """
+    for name, flag, pair_flag in (("device_id", "--device-id", "--device"), ("vault", "--vault", "--vault")):
+        known = (remembered or {}).get(name)
+        if not known or known == getattr(settings, name):
+            continue
+        step = f"leave {flag} out"
+        if joined:
+            joined.give_up()
+            step = f"make a link with `tidenote pair {pair_flag} {known}`"
+        anew = f"or remove {folder / STATE_FOLDER} to join anew, which deletes no notes"
+        console.fail(f"{folder} syncs with {flag} {known}: {step}, {anew}", console.USAGE)
+
+
+def _check_someone_answers(folder: Path) -> None:
+    """Check that somebody can be asked whether a folder with files in it joins.
+
+    Raises:
+        typer.Exit: nobody can, after saying so.
+    """
     if not console.is_interactive():
         console.fail(
             f"{folder} has files and was never synced; --yes joins it without asking, --dry-run shows what it would do",
             console.USAGE,
         )
+
+
+def _ask(folder: Path, settings: SyncConfig, how: FolderSettings) -> None:
+    """Show what joining a folder with files in it would do, and ask."""
+    _check_someone_answers(folder)
     console.say(f"{folder} joins vault {settings.vault} on {settings.sync_endpoint} as {settings.device_id}:")
     _preview(folder, settings, how, preview.summary)
     if not typer.confirm("Nothing is deleted. Join?", default=True):

@@ -18,9 +18,9 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 import tidenote
-from tidenote.errors import CODES, ConfigError, ProtocolError, TidenoteError
+from tidenote.errors import CODES, ProtocolError, TidenoteError
 from tidenote.server import api, conflicts_api, history_api, holds_api, identity_api, notes_api
-from tidenote.server.auth import Caller, Door, check_version, subprotocols
+from tidenote.server.auth import SOCKET, Caller, Door, Head, check_version, subprotocols
 from tidenote.server.hub import BUG
 from tidenote.server.responses import error_parts, error_response
 from tidenote.server.service import Service
@@ -36,7 +36,7 @@ logger = logging.getLogger("tidenote.server")
 OUR_PATHS: Final = ("/api/", "/ws/", "/metrics", "/health")
 """Where no files of the web app are."""
 
-OPEN_PATHS: Final = frozenset(("/health",))
+OPEN_PATHS: Final = frozenset(("/health", "/api/v1/redeem", "/api/v1/csp-report"))
 """What is answered to everyone; everything else asks who is there."""
 
 
@@ -69,7 +69,8 @@ def create_app(service: Service) -> ASGIApp:
         request_max_body_size=service.config.max_frame_bytes,
         logging_config=None,
     )
-    return _Gate(app, Door(service.tokens), StaticFiles())
+    door = Door(None if service.config.no_auth else service.identity, service.config.public_url)
+    return _Gate(app, door, StaticFiles())
 
 
 class _Gate:
@@ -81,33 +82,29 @@ class _Gate:
         self._static = static
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = _headers(scope)
+        head = _head(scope)
+        scope["state"]["head"], scope["state"]["door"] = head, self._door
         try:
-            self._door.check_site(headers)
-            if await self._serve_file(scope, headers, send):
+            self._door.check_site(head)
+            if await self._serve_file(scope, head, send):
                 return
             if scope["path"] not in OPEN_PATHS:
                 # A route that finds no caller here fails, so that a path which slips by opens nothing.
-                scope["state"]["caller"] = self._door.admit(headers)
-        except ConfigError as error:
-            logger.error("nobody is let in: %s", error.message)
-            await _refuse(ProtocolError(BUG[1], BUG[0]), scope, receive, send)
+                scope["state"]["caller"] = self._door.admit(head)
         except TidenoteError as error:
             await _refuse(error, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _serve_file(self, scope: Scope, headers: dict[str, str], send: Send) -> bool:
+    async def _serve_file(self, scope: Scope, head: Head, send: Send) -> bool:
         """Answer with a file of the web app, if that is what was asked for."""
-        if scope["type"] != ScopeType.HTTP or scope["method"] not in ("GET", "HEAD"):
+        if head.method not in ("GET", "HEAD") or scope["path"].startswith(OUR_PATHS):
             return False
-        if scope["path"].startswith(OUR_PATHS):
-            return False
-        answer = await self._static.answer(scope["path"], headers)
+        answer = await self._static.answer(scope["path"], head.headers)
         if answer is None:
             return False
         sent = {**answer.headers, "content-length": str(len(answer.body))}
-        await _answer("http.response", answer.status, sent, b"" if scope["method"] == "HEAD" else answer.body, send)
+        await _answer("http.response", answer.status, sent, b"" if head.method == "HEAD" else answer.body, send)
         return True
 
 
@@ -145,8 +142,10 @@ async def _serve_socket(service: Service, scope: Scope, receive: Receive, send: 
         await _refuse(error, scope, receive, send)
         return
     await receive()  # the `websocket.connect`
-    chosen = SUBPROTOCOL if SUBPROTOCOL in subprotocols(_headers(scope)) else None
+    chosen = SUBPROTOCOL if SUBPROTOCOL in subprotocols(scope["state"]["head"].headers) else None
     await send({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
+    if not service.config.no_auth and not service.identity.knows(scope["state"]["caller"].credential):
+        connection.expel()  # while the connection was being made
     await service.connections.run(connection)
 
 
@@ -175,6 +174,7 @@ def _connect(service: Service, scope: Scope, receive: Receive, send: Send) -> Co
         may_write=caller.may_write,
         config=service.config,
         metrics=service.metrics,
+        credential=caller.credential.id,
         nonce=nonce,
     )
 
@@ -221,10 +221,12 @@ def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     return _on_error(request, ProtocolError(BUG[1], BUG[0]))
 
 
-def _headers(scope: Scope) -> dict[str, str]:
-    """Return the headers by lower-case name; those that came twice are joined, and so equal none of their values."""
+def _head(scope: Scope) -> Head:
+    """Return what of a request decides about it; a header that came twice is joined, and so equals neither value."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+    is_secure = scope["scheme"] in ("https", "wss")
+    method = SOCKET if scope["type"] == ScopeType.WEBSOCKET else scope["method"]
+    return Head(method, "https" if is_secure else "http", headers)

@@ -1,78 +1,80 @@
-"""Who may: origins, hosts, tokens. Everything that asks passes `Door` once, before it is upgraded or read.
+"""Who may: origins, hosts, tokens, cookies. Everything that asks passes `Door` once, before it is upgraded or read.
 
-Tokens are kept as SHA-256 in `tokens.toml` in the data folder; a token has 256 random bits, so that a slow hash would
-add nothing. What a caller may do with a vault is told by `Caller`.
+Who is known, and by what, is identity.py's matter. What a caller may do with a vault is told by `Caller`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-import os
-import secrets
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-import msgspec
-
 from tidenote.config import is_loopback
 from tidenote.core.keys import check_device_id, owner_of
-from tidenote.errors import AccessError, ConfigError, ProtocolError, RefusedChange
+from tidenote.errors import AccessError, ProtocolError, RefusedChange
+from tidenote.server.identity import Identity
+from tidenote.server.store.registry import ANY, Credential
 from tidenote.wire.messages import PROTOCOL_VERSION, SUBPROTOCOL, Role
 
-TOKENS_FILE: Final = "tokens.toml"
-"""The file in the data folder that holds who may."""
+COOKIE: Final = "tidenote_session"
+"""The cookie with a browser's token."""
 
-ANY: Final = "*"
-"""Any device, or any vault."""
+SOCKET: Final = "SOCKET"
+"""The method of a request for a WebSocket, as `Head` has it."""
+
+SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
+"""What alters nothing, and may be asked with a cookie alone."""
 
 _BEARER = "bearer."
 
 
-class Grant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one token allows: an entry of the tokens file."""
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What of a request decides about it.
 
-    sha256: str
-    """Of the token, in hex."""
-    device_id: str = ANY
-    """The device that it belongs to, or `*`."""
-    vaults: tuple[str, ...] = (ANY,)
-    """The vaults that it opens, or `*`."""
-    role: Role = "editor"
-    """What the device may do."""
+    Attributes:
+        method: such as `GET`, or `SOCKET`.
+        scheme: `http` or `https`, as the browser has it.
+        headers: by lower-case names.
+    """
+
+    method: str
+    scheme: str
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, after the door let them in."""
 
-    grant: Grant
+    credential: Credential
     auth: Literal["none", "session", "token"] = "token"
     """How they said who they are."""
 
     @property
     def device_id(self) -> str | None:
         """The device that asks, without incarnation; None if it may be any."""
-        return None if self.grant.device_id == ANY else self.grant.device_id
+        return None if self.credential.device_id == ANY else self.credential.device_id
 
     @property
     def role(self) -> Role:
         """What the caller may do."""
-        return self.grant.role
+        return self.credential.role
 
     @property
     def vault(self) -> str | None:
         """The only vault that the caller may use; None if there are others."""
-        return self.grant.vaults[0] if self.grant.vaults != (ANY,) and len(self.grant.vaults) == 1 else None
+        return vault_of(self.credential)
+
+    @property
+    def may_write(self) -> bool:
+        """Whether the caller may push changes and blobs."""
+        return self.credential.role != "reader"
 
     def may_open(self, vault: str) -> bool:
         """Say whether the caller may use a vault."""
-        return ANY in self.grant.vaults or vault in self.grant.vaults
+        return self.credential.vaults is None or vault in self.credential.vaults
 
     def check_vault(self, vault: str) -> None:
         """Check that the caller may use a vault; one that is closed to them looks like one that is not there.
@@ -94,95 +96,45 @@ class Caller:
             check_device_id(device_id)
         except RefusedChange as refusal:
             raise ProtocolError(refusal.message, "bad_request") from None
-        if self.grant.device_id not in (ANY, owner_of(device_id)):
+        if self.credential.device_id not in (ANY, owner_of(device_id)):
             raise AccessError("this token belongs to another device", "forbidden")
 
-    @property
-    def may_write(self) -> bool:
-        """Whether the caller may push changes and blobs."""
-        return self.grant.role != "reader"
+    def check_owner(self, vaults: tuple[str, ...] | None = ()) -> None:
+        """Check that the caller may say who else may use some vaults.
 
-
-_EVERYONE = Caller(Grant("", role="owner"), "none")
-
-
-class Tokens:
-    """The tokens file. It is read again when it was altered, so that a revoked token ends without a restart."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self._grants: tuple[Grant, ...] = ()
-        self._read_at: tuple[int, int, int] | None = None
-
-    def find(self, token: str) -> Grant | None:
-        """Return what a token allows, None if it is unknown; in a time that does not tell how near it came.
+        Args:
+            vaults: all of these; None for every one that there is and will be.
 
         Raises:
-            ConfigError: the file is malformed.
+            AccessError: `forbidden`.
         """
-        digest = hashlib.sha256(token.encode()).hexdigest()
-        found: Grant | None = None
-        for grant in self._current():
-            if hmac.compare_digest(grant.sha256.lower().encode(), digest.encode()):
-                found = grant
-        return found
-
-    def create(
-        self,
-        device_id: str = ANY,
-        vaults: Iterable[str] = (ANY,),
-        role: Role = "editor",
-    ) -> str:
-        """Add a token to the file and return it; it cannot be read from the file later."""
-        token = secrets.token_urlsafe(32)
-        grant = Grant(hashlib.sha256(token.encode()).hexdigest(), device_id, tuple(vaults), role)
-        self._write((*self._current(), grant))
-        return token
-
-    def _current(self) -> tuple[Grant, ...]:
-        try:
-            status = self.file.stat()
-        except FileNotFoundError:
-            return ()
-        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-        if stamp != self._read_at:
-            self._grants = _parse(self.file)
-            self._read_at = stamp
-        return self._grants
-
-    def _write(self, grants: Iterable[Grant]) -> None:
-        """Replace the file in one step; nobody but its owner may ever read it."""
-        text = "# Who may use this server. Take an entry out to revoke a token.\n"
-        for grant in grants:
-            text += f"\n[[token]]\nsha256 = {json.dumps(grant.sha256)}\ndevice_id = {json.dumps(grant.device_id)}\n"
-            text += f"vaults = {json.dumps(grant.vaults, ensure_ascii=False)}\nrole = {json.dumps(grant.role)}\n"
-        fresh = self.file.with_name(f"{self.file.name}.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        fresh.replace(self.file)
+        if self.credential.role != "owner":
+            raise AccessError("only an owner may do this", "forbidden")
+        if self.credential.vaults is not None and (vaults is None or not set(vaults) <= set(self.credential.vaults)):
+            raise AccessError("only an owner of every vault may do this", "forbidden")
 
 
-def _parse(file: Path) -> tuple[Grant, ...]:
-    try:
-        entries = tomllib.loads(file.read_text(encoding="utf-8")).get("token", [])
-        return tuple(msgspec.convert(entries, list[Grant]))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise ConfigError(f"{file} is malformed ({error}): correct it, or delete it to let nobody in") from None
+def vault_of(credential: Credential) -> str | None:
+    """Return the only vault that a credential opens; None if there are others."""
+    return credential.vaults[0] if credential.vaults is not None and len(credential.vaults) == 1 else None
+
+
+_EVERYONE = Caller(Credential("everyone", ANY, None, "owner", "", 0, 0), "none")
 
 
 class Door:
     """Decides who comes in, from nothing but the head of a request.
 
     Args:
-        tokens: who may; None lets everyone in who sits at this machine.
+        identity: who is known; None lets everyone in who sits at this machine.
+        public_url: the address under which browsers reach the server, if a proxy in front of it does not tell.
     """
 
-    def __init__(self, tokens: Tokens | None) -> None:
-        self._tokens = tokens
+    def __init__(self, identity: Identity | None, public_url: str | None = None) -> None:
+        self._identity = identity
+        self._public = None if public_url is None else _origin(public_url)
 
-    def check_site(self, headers: Mapping[str, str]) -> None:
+    def check_site(self, head: Head) -> None:
         """Check that a browser that asks does so for a page of ours.
 
         A page of another site can make a browser ask on its behalf (the `Origin` then names it), or can have its own
@@ -191,26 +143,58 @@ class Door:
         Raises:
             AccessError: `forbidden`.
         """
-        host = headers.get("host", "").lower()
-        if self._tokens is None and not is_loopback(_name_of(host)):
+        host = head.headers.get("host", "")
+        if self._identity is None and not is_loopback(_name_of(host)):
             raise AccessError("without tokens, this server answers to the names of this machine only", "forbidden")
-        origin = headers.get("origin")
-        if origin is not None and not _is_same_site(origin.lower(), host):
-            raise AccessError("this origin is not the server's own", "forbidden")
+        if "origin" in head.headers:
+            self.check_origin(head)
 
-    def admit(self, headers: Mapping[str, str]) -> Caller:
+    def check_origin(self, head: Head) -> None:
+        """Check that a request says that it comes from a page of ours.
+
+        Raises:
+            AccessError: `forbidden`.
+        """
+        origin = head.headers.get("origin", "")
+        asked = None if origin.count("/") != 2 else _origin(origin)
+        if asked is None or asked not in (_origin(f"{head.scheme}://{head.headers.get('host', '')}"), self._public):
+            raise AccessError("this origin is not the server's own (behind a proxy, set public_url)", "forbidden")
+
+    def admit(self, head: Head) -> Caller:
         """Return who asks.
 
         Raises:
-            AccessError: `unauthorized`.
+            AccessError: `unauthorized`; or `forbidden`, if a browser's cookie came with what a page of another site
+                could have made it send.
         """
-        if self._tokens is None:
+        if self._identity is None:
             return _EVERYONE
-        token = _bearer(headers)
-        grant = self._tokens.find(token) if token else None
-        if grant is None:
+        token = _bearer(head.headers)
+        found = self.known(head)
+        if found is None:
             raise AccessError("a token is needed, and this is none that is known" if token else "a token is needed")
-        return Caller(grant)
+        if token:
+            return Caller(found)
+        if head.method not in SAFE_METHODS:
+            self.check_origin(head)
+        return Caller(found, "session")
+
+    def known(self, head: Head) -> Credential | None:
+        """Return whose token or cookie came, None if none did that is good."""
+        if self._identity is None:
+            return None
+        if token := _bearer(head.headers):
+            return self._identity.find(token)
+        cookie = self.cookie(head)
+        return self._identity.find(cookie, session=True) if cookie else None
+
+    def cookie(self, head: Head) -> str | None:
+        """Return the token in a browser's cookie, good or not."""
+        for pair in head.headers.get("cookie", "").split(";"):
+            name, _, value = pair.strip().partition("=")
+            if name == COOKIE and value:
+                return value
+        return None
 
 
 def check_version(version: str | None) -> None:
@@ -226,6 +210,13 @@ def check_version(version: str | None) -> None:
 def subprotocols(headers: Mapping[str, str]) -> list[str]:
     """Return the WebSocket subprotocols that a client offers; one may carry a token."""
     return [offer.strip() for offer in headers.get("sec-websocket-protocol", "").split(",") if offer.strip()]
+
+
+def set_cookie(token: str, scheme: str, *, days: int) -> dict[str, str]:
+    """Return the header that leaves a browser its token; none that is out of date takes it away again."""
+    secure = "; Secure" if scheme == "https" else ""
+    value = f"{COOKIE}={token}; Path=/; Max-Age={days * 86_400}; HttpOnly; SameSite=Strict{secure}"
+    return {"set-cookie": value}
 
 
 def _bearer(headers: Mapping[str, str]) -> str | None:
@@ -248,16 +239,13 @@ def _name_of(host: str) -> str:
         return ""
 
 
-def _is_same_site(origin: str, host: str) -> bool:
-    """Compare an `Origin` with a `Host`, both in lower case; a port that goes without saying counts as said."""
+def _origin(url: str) -> tuple[str, str, int] | None:
+    """Return the scheme, name and port of an address; a port that goes without saying counts as said."""
     try:
-        asked, ours = urlsplit(origin), urlsplit(f"//{host}")
-        default = {"http": 80, "https": 443}.get(asked.scheme)
-        return (
-            default is not None
-            and asked.hostname is not None
-            and asked.hostname == ours.hostname
-            and (asked.port or default) == (ours.port or default)
-        )
+        parts = urlsplit(url.lower())
+        default = {"http": 80, "https": 443}.get(parts.scheme)
+        if default is None or not parts.hostname or parts.username is not None:
+            return None
+        return parts.scheme, parts.hostname, parts.port or default
     except ValueError:
-        return False
+        return None

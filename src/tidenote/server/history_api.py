@@ -17,7 +17,17 @@ from tidenote.core.merged import Merge
 from tidenote.core.version import SERVER_PREFIX, Dot, Record
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
 from tidenote.server import history
-from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, open_for_writing, open_hub, read_body
+from tidenote.server.api import (
+    ERRORS,
+    Asked,
+    Parts,
+    PushOperation,
+    Vault,
+    caller_of,
+    open_for_writing,
+    open_hub,
+    read_body,
+)
 from tidenote.server.history import Plan
 from tidenote.server.hub import Hub
 from tidenote.server.merges import Past, StoredPast, base_of, merge_again, union_of
@@ -163,7 +173,8 @@ async def restore_discarded(service: Parts, request: Asked, vault: Vault = DEFAU
 @post("/api/v1/gc", status_code=200, operation_class=PushOperation, responses=ERRORS)
 async def gc(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Collected]:
     """Let go now what the settings keep no longer, or tell what that is."""
-    hub = open_for_writing(service, request, vault)
+    hub = open_hub(service, request, vault)
+    caller_of(request).check_owner((vault,))
     asked = decode(await read_body(request, service), GcRequest)
     report = await service.upkeep.gc(hub, dry_run=asked.dry_run)
     return json_response(Collected(report.versions, report.size, report.tombstones, report.blobs, report.blob_size))

@@ -22,13 +22,14 @@ from tidenote.core.bounded import BoundedMerge, digest
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.diff import TooMuchWork
 from tidenote.core.intake import Batch, Refused, Taken
+from tidenote.core.keys import owner_of
 from tidenote.core.merged import Merge, Merged
 from tidenote.core.version import Change, Dot, Version
 from tidenote.errors import StorageError, TidenoteError
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus
-from tidenote.server.store.contract import Store, VaultInfo
+from tidenote.server.store.contract import Device, Store, VaultInfo
 from tidenote.wire.messages import Rejected
 from tidenote.wire.session import Page, Publication, generation_of, size_of
 
@@ -239,6 +240,29 @@ class Hub:
         if news:
             await self.work(_note_devices, news)
             self._noted |= news
+
+    async def devices(self) -> list[Device]:
+        """Return how far devices are, as of now."""
+        known = {device.device_id: device for device in await self._read(self._store.devices, self.name)}
+        for device_id, (cursor, seen_ms) in self._devices.items():
+            known[device_id] = Device(device_id, cursor, self.epoch, seen_ms)
+        return [known[device_id] for device_id in sorted(known)]
+
+    async def forget_device(self, owner: str) -> None:
+        """Forget how far a device and its incarnations are: they do not come back."""
+        for seen in (self._devices, self._noted):
+            for device_id in [name for name in seen if owner_of(name) == owner]:
+                del seen[device_id]
+        await self._write(self._store.forget_device, self.name, owner)
+
+    async def set_on_tie(self, on_tie: str) -> None:
+        """Set what to do with merges of edits that have equal timestamps.
+
+        Raises:
+            ConfigError: `bad_request`, if it is none of the settings.
+        """
+        info = await self._write(self._store.set_on_tie, self.name, on_tie)
+        self.info = replace(self.info, on_tie=info.on_tie)
 
     def _is_news(self, device_id: str, cursor: int, seen_ms: int) -> bool:
         noted = self._noted.get(device_id)

@@ -18,7 +18,8 @@ import uvicorn
 from tidenote.config import ServerConfig
 from tidenote.errors import ConfigError
 from tidenote.server.app import create_app
-from tidenote.server.service import Service, open_service
+from tidenote.server.local import LocalServer, announced, local_host, reachable_host, url_of
+from tidenote.server.service import Service, now_ms, open_service
 from tidenote.server.store.contract import Store
 from tidenote.server.uvicorn_protocols import http_protocol, websocket_protocol
 
@@ -47,21 +48,20 @@ class Running:
         host: the address that it listens on.
         port: the port, also if the system chose it.
         tls: whether it speaks TLS.
-        new_token: on the first start, the token that opens everything; it cannot be shown again. None otherwise.
+        owner_link: as long as nobody owns the server, a one-time link that makes its user the owner. None otherwise.
         service: its parts.
     """
 
     host: str
     port: int
     tls: bool
-    new_token: str | None
+    owner_link: str | None
     service: Service
 
     @property
     def http_url(self) -> str:
         """The address of REST, without a trailing slash."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+        return url_of("https" if self.tls else "http", self.host, self.port)
 
     @property
     def endpoint(self) -> str:
@@ -97,19 +97,22 @@ def run(config: ServerConfig, on_start: Callable[[Running], object]) -> None:
 
 
 @asynccontextmanager
-async def running(config: ServerConfig, *, store: Store | None = None) -> AsyncIterator[Running]:
+async def running(
+    config: ServerConfig, *, store: Store | None = None, clock_ms: Callable[[], int] = now_ms
+) -> AsyncIterator[Running]:
     """Run a server while the context lasts, then stop it in order: sessions, what waits to be committed, the store.
 
     Args:
         config: the settings.
         store: another store than the one in the data folder; it is closed too.
+        clock_ms: returns the time, ms since 1970: what links, sessions and replaced tokens expire by.
 
     Raises:
         ConfigError: the data folder, the port or a certificate cannot be used.
         StorageError: the disk failed.
     """
     with _bind(config) as listener:
-        async with open_service(config, store=store) as service:
+        async with open_service(config, store=store, clock_ms=clock_ms) as service:
             server = _Uvicorn(_uvicorn_config(config, service))
             serving = await server.start(listener)
             try:
@@ -117,12 +120,28 @@ async def running(config: ServerConfig, *, store: Store | None = None) -> AsyncI
                 logger.info("listening on %s port %d", host, port)
                 if not config.is_loopback and config.tls_cert is None:
                     logger.warning("without TLS, notes and tokens can be read on their way: see --tls-cert")
-                yield Running(host, port, config.tls_cert is not None, service.new_token, service)
+                scheme = "http" if config.tls_cert is None else "https"
+                service.base_url = config.public_url or url_of(scheme, reachable_host(host), port)
+                local = LocalServer(
+                    url_of(scheme, local_host(host), port),
+                    service.identity.console_token,
+                    None if config.tls_cert is None else str(config.tls_cert.absolute()),
+                )
+                with announced(config.data_dir, local):
+                    link = await _owner_link(service)
+                    yield Running(host, port, config.tls_cert is not None, link, service)
             finally:
                 await service.stop()
                 server.stop()
                 await serving
                 logger.info("stopped")
+
+
+async def _owner_link(service: Service) -> str | None:
+    """Return a link that makes its user the owner, as long as nobody is."""
+    if service.config.no_auth or service.identity.has_owner:
+        return None
+    return service.link((await service.identity.invite(None, None, "owner")).code)
 
 
 class _Uvicorn(uvicorn.Server):

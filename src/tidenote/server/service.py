@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from tidenote.config import ServerConfig
 from tidenote.errors import AccessError, ConfigError
-from tidenote.server.auth import TOKENS_FILE, Tokens
 from tidenote.server.blobs import BlobStore
+from tidenote.server.earlier_tokens import take_over
 from tidenote.server.holds import Holdings
 from tidenote.server.hub import Hub
+from tidenote.server.identity import Identity
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus, PubSub
 from tidenote.server.store.contract import Store, VaultInfo
+from tidenote.server.store.registry import Credential, MemoryRegistry, Registry
 from tidenote.server.store.sql import SqlStore
 from tidenote.server.sync import Connections
+from tidenote.server.throttle import Throttle
 from tidenote.server.upkeep import Upkeep
 from tidenote.wire.messages import DEFAULT_VAULT
 from tidenote.wire.session import Publication
 
 logger = logging.getLogger("tidenote.server")
+
+
+def now_ms() -> int:
+    """Return the wall clock's time, ms since 1970."""
+    return time.time_ns() // 1_000_000
+
 
 READERS: Final = 4
 """How many reads of the log may run at once."""
@@ -40,8 +50,8 @@ class Service:
         config: the settings.
         store: the logs.
         blobs: the bytes beside them.
-        tokens: who may; None lets everyone in who sits at this machine.
-        new_token: the token that was made because there was none yet; it can be shown this once.
+        identity: who may, if the settings ask for tokens at all.
+        strangers: bounds how often strangers may try links.
         bus: where commits are published.
         metrics: what is counted.
         connections: the open sockets.
@@ -52,8 +62,8 @@ class Service:
     config: ServerConfig
     store: Store
     blobs: BlobStore
-    tokens: Tokens | None
-    new_token: str | None
+    identity: Identity
+    strangers: Throttle
     bus: Bus[Publication]
     metrics: Metrics
     connections: Connections
@@ -64,6 +74,8 @@ class Service:
     _readers: ThreadPoolExecutor
     _stack: AsyncExitStack
     _hubs: dict[str, Hub]
+    base_url: str = ""
+    """The address at which others reach the server, without a trailing slash."""
 
     def hub(self, vault: str) -> Hub:
         """Return the hub of a vault.
@@ -91,6 +103,31 @@ class Service:
         info = await asyncio.get_running_loop().run_in_executor(self._writer, self.store.create_vault, name)
         return await self._serve_vault(info)
 
+    def link(self, code: str, base_url: str | None = None) -> str:
+        """Return a one-time link; the code stands behind the #, which browsers send to nobody."""
+        return f"{(base_url or self.base_url).rstrip('/')}/#pair={code}"
+
+    def tell_devices_altered(self) -> None:
+        """Tell everyone who is connected that the list of devices is another one."""
+        for vault in self._hubs:
+            self.connections.notice(vault, "devices")
+
+    async def let_go(self, ended: Iterable[Credential]) -> None:
+        """Let some in no longer: their connections end now."""
+        ended = list(ended)
+        await self.identity.end(ended)
+        await self.see_off(ended)
+
+    async def see_off(self, ended: Iterable[Credential]) -> None:
+        """End the connections of those who are let in no longer; what devices nobody is now are forgotten."""
+        ended = list(ended)
+        self.connections.expel({credential.id for credential in ended})
+        self.tell_devices_altered()
+        known = {credential.device_id for credential in self.identity.credentials}
+        for device_id in {credential.device_id for credential in ended} - known:
+            for hub in self._hubs.values():
+                await hub.forget_device(device_id)
+
     async def stop(self) -> None:
         """Let no one in any more, answer what was read, and say goodbye to everyone."""
         await self.connections.stop(self.config.shutdown_timeout_ms / 1000)
@@ -115,12 +152,15 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(config: ServerConfig, *, store: Store | None = None) -> AsyncIterator[Service]:
+async def open_service(
+    config: ServerConfig, *, store: Store | None = None, clock_ms: Callable[[], int] = now_ms
+) -> AsyncIterator[Service]:
     """Open what is in the data folder, creating what is missing; at the end, take in what waits, and close.
 
     Args:
         config: the settings.
         store: another store than the one in the data folder; it is closed too.
+        clock_ms: returns the time, ms since 1970: what links, sessions and replaced tokens expire by.
 
     Raises:
         ConfigError: the data folder cannot be used, or another server uses it.
@@ -129,29 +169,42 @@ async def open_service(config: ServerConfig, *, store: Store | None = None) -> A
     async with AsyncExitStack() as stack:
         try:
             config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            tokens, new_token = (None, None) if config.no_auth else _open_tokens(config)
+            store = store or SqlStore.open(config.data_dir)
+            stack.callback(store.close)
+            registry: Registry = store.registry if isinstance(store, SqlStore) else MemoryRegistry()
+            take_over(config.data_dir, registry, clock_ms())
         except OSError as error:
             raise ConfigError(
                 f"the data folder {config.data_dir} cannot be used ({error.strerror}): choose another with --data"
             ) from None
-        store = store or SqlStore.open(config.data_dir)
-        stack.callback(store.close)
+        writer = stack.enter_context(ThreadPoolExecutor(1, "tidenote-writer"))
+
+        async def write(call: Callable[[], Any]) -> Any:
+            return await asyncio.get_running_loop().run_in_executor(writer, call)
+
         metrics = Metrics()
         blobs, bus = BlobStore(config.data_dir), PubSub[Publication]()
         hubs: dict[str, Hub] = {}
+        connections = Connections(config.max_connections, metrics)
+        identity = Identity(registry, write, clock_ms, config.session_days)
+
+        async def note_visitors(*, everything: bool) -> None:
+            identity.saw(connections.credentials)
+            await identity.note_seen(everything=everything)
+
         service = Service(
             config=config,
             store=store,
             blobs=blobs,
-            tokens=tokens,
-            new_token=new_token,
+            identity=identity,
+            strangers=Throttle(time.monotonic),
             bus=bus,
             metrics=metrics,
-            connections=Connections(config.max_connections, metrics),
-            upkeep=Upkeep(lambda: list(hubs.values()), blobs, bus, config, metrics),
+            connections=connections,
+            upkeep=Upkeep(lambda: list(hubs.values()), blobs, bus, config, metrics, note_visitors),
             holdings=Holdings(),
             _merger=await stack.enter_async_context(Merger()),
-            _writer=stack.enter_context(ThreadPoolExecutor(1, "tidenote-writer")),
+            _writer=writer,
             _readers=stack.enter_context(ThreadPoolExecutor(READERS, "tidenote-reader")),
             _stack=stack,
             _hubs=hubs,
@@ -161,8 +214,3 @@ async def open_service(config: ServerConfig, *, store: Store | None = None) -> A
         # Last, so that it ends first: it works with all that was opened before.
         await stack.enter_async_context(service.upkeep)
         yield service
-
-
-def _open_tokens(config: ServerConfig) -> tuple[Tokens, str | None]:
-    tokens = Tokens(config.data_dir / TOKENS_FILE)
-    return tokens, None if tokens.file.exists() else tokens.create()

@@ -10,6 +10,7 @@ import hashlib
 import mimetypes
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -74,7 +75,7 @@ class StaticFiles:
     def __init__(self, root: Path = STATIC) -> None:
         self._root = root
 
-    async def answer(self, path: str, headers: dict[str, str]) -> Answer | None:
+    async def answer(self, path: str, headers: Mapping[str, str]) -> Answer | None:
         """Return the answer to a GET or HEAD, None if there is no such file.
 
         Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Collection
 from functools import partial
 from typing import Final, Protocol
 
@@ -22,6 +23,9 @@ from tidenote.wire.messages import ErrorMessage, Notice, SyncAck, encode
 from tidenote.wire.session import Fail, Publication, Read, Send, ServerSession, Submit
 
 logger = logging.getLogger("tidenote.server")
+
+GOODBYE_S: Final = 0.3
+"""How long a client may leave unread what it is told last, once its access has ended."""
 
 MAX_WAITING_PUSHES: Final = 8
 """How many unanswered pushes a connection may have; further ones stay in the network."""
@@ -61,6 +65,7 @@ class Connection:
         config: limits and timeouts.
         metrics: what to count.
         nonce: what the client calls this connection, if anything.
+        credential: the id of what let the device in.
     """
 
     def __init__(
@@ -74,9 +79,11 @@ class Connection:
         config: ServerConfig,
         metrics: Metrics,
         nonce: str | None = None,
+        credential: str = "",
     ) -> None:
         self.name = (hub.name, device_id)
         self.nonce = nonce
+        self.credential = credential
         self._hub = hub
         self._socket = socket
         self._may_write = may_write
@@ -89,6 +96,8 @@ class Connection:
         """How many bytes of messages were read while earlier pushes still wait for their answers."""
         self._gone = False
         self._stopping = False
+        self._patience_s = config.write_timeout_ms / 1000
+        self._sending: asyncio.Timeout | None = None
         # Listen first, then read the clock: a commit in between is heard of twice rather than never.
         self._news = bus.subscribe(hub.topic, self._wake.set)
         self._session = ServerSession(
@@ -129,6 +138,13 @@ class Connection:
         """Tell the client to look again at something that is no change."""
         self._session.notice(topic)
         self._wake.set()
+
+    def expel(self) -> None:
+        """End the connection because its device may no longer; also if it reads nothing."""
+        self._patience_s = GOODBYE_S
+        if self._sending:
+            self._sending.reschedule(asyncio.get_running_loop().time() + GOODBYE_S)
+        self.end("unauthorized", "this device's access was ended")
 
     # -- reading
 
@@ -228,12 +244,14 @@ class Connection:
     async def _send(self, message: SyncAck | ErrorMessage | Notice) -> None:
         _count(self._metrics, message)
         try:
-            async with asyncio.timeout(self._config.write_timeout_ms / 1000):
+            async with asyncio.timeout(self._patience_s) as self._sending:
                 await self._socket.send(encode(message))
         except TimeoutError:
             self._session.fail("too_slow", f"nothing was read for {self._config.write_timeout_ms} ms")
         except OSError:
             self._gone = True
+        finally:
+            self._sending = None
 
     async def _close(self, failure: Fail) -> None:
         message = await settle(self._hub, failure, may_write=self._may_write)
@@ -295,6 +313,21 @@ class Connections:
                 del self._newest[connection.name]
             if not self._open:
                 self._empty.set()
+
+    @property
+    def credentials(self) -> set[str]:
+        """The ids of what let those in who are connected."""
+        return {connection.credential for connection in self._open}
+
+    def devices(self, vault: str) -> set[str]:
+        """Return the devices that are connected to a vault, without incarnations."""
+        return {owner_of(connection.name[1]) for connection in self._open if connection.name[0] == vault}
+
+    def expel(self, credentials: Collection[str]) -> None:
+        """End the connections of those whom some credentials let in."""
+        for connection in list(self._open):
+            if connection.credential in credentials:
+                connection.expel()
 
     async def stop(self, timeout_s: float) -> None:
         """Let no one in any more and end all connections: politely, and after the timeout without answers."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from tidenote.config import ServerConfig
 from tidenote.core.retention import Policy
@@ -73,6 +73,14 @@ class GcReport:
     blob_size: int = 0
 
 
+class NoteVisitors(Protocol):
+    """Writes down who was here; all of it, or what is news."""
+
+    async def __call__(self, *, everything: bool) -> None:
+        """Do so."""
+        ...
+
+
 class Upkeep:
     """The work of all vaults that can wait. An async context manager: leaving it ends the step under way.
 
@@ -82,6 +90,7 @@ class Upkeep:
         bus: tells of commits.
         config: how long what is kept, how often to go through it, and where backups go.
         metrics: what is counted.
+        note_visitors: writes down who was here.
     """
 
     def __init__(
@@ -91,10 +100,12 @@ class Upkeep:
         bus: Bus[Publication],
         config: ServerConfig,
         metrics: Metrics,
+        note_visitors: NoteVisitors,
     ) -> None:
         self._hubs = hubs
         self._blobs = blobs
         self._bus = bus
+        self._note_visitors = note_visitors
         self._policy = Policy(
             config.history_all_days, config.history_daily_days, config.tombstone_days, config.device_days
         )
@@ -117,7 +128,7 @@ class Upkeep:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._guarded(self._note_devices)
+        await self._guarded(partial(self._note_devices, everything=True))
 
     def watch(self, hub: Hub) -> None:
         """Pack the old texts of a vault from now on."""
@@ -176,7 +187,8 @@ class Upkeep:
             begun = await asyncio.to_thread(backup.latest, folder)
         self._metrics.backup_time.set(begun / 1000)
 
-    async def _note_devices(self) -> None:
+    async def _note_devices(self, *, everything: bool = False) -> None:
+        await self._note_visitors(everything=everything)
         for hub in self._hubs():
             await hub.note_devices()
 

@@ -510,6 +510,98 @@ class Me(Struct):
     protocol: int
 
 
+class PairRequest(Struct):
+    """The body of `POST /api/v1/pair`; `vault` null is every one, `device_id` null lets the device choose."""
+
+    vault: str | None = DEFAULT_VAULT
+    device_id: str | None = None
+    role: Role = "editor"
+
+
+class Paired(Struct):
+    """The answer: a one-time link, its code, when it expires (ms since 1970), and the link as a QR code in SVG."""
+
+    link: str
+    code: str
+    expires_at: int
+    qr_svg: str
+
+
+class RedeemRequest(Struct):
+    """The body of `POST /api/v1/redeem`; with `session` the token comes as a cookie."""
+
+    code: str
+    device_id: str | None = None
+    session: bool = False
+
+
+class Redeemed(Struct, omit_defaults=True):
+    """The answer: who the device is now; `token` is shown this once, and absent with `session`."""
+
+    device_id: str
+    vault: str | None
+    role: Role
+    token: str | None = None
+
+
+class DeviceEntry(Struct):
+    """A device: what it may, and up to where it has applied the log of the vault that was asked for.
+
+    `role` and `created_at` are null for one that syncs under no credential of its own.
+    """
+
+    device_id: str
+    vault: str | None
+    role: Role | None
+    created_at: int | None
+    last_seen_at: int
+    cursor: int | None
+    connected: bool
+    web: bool
+    this: bool
+
+
+class Devices(Struct):
+    """The answer of `GET /api/v1/devices`; `clock` is the vault's."""
+
+    clock: int
+    devices: list[DeviceEntry]
+
+
+class RevokeRequest(Struct):
+    """The body of `POST /api/v1/devices/revoke`."""
+
+    device_id: str
+
+
+class Rotated(Struct, omit_defaults=True):
+    """The answer of `POST /api/v1/devices/rotate`; `token` is absent where it came as a cookie."""
+
+    token: str | None = None
+
+
+class VaultEntry(Struct):
+    """A vault: what it does with ties, how many notes and files it has, and its clock."""
+
+    name: str
+    on_tie: Literal["review", "ask", "merge"]
+    notes: int
+    clock: int
+
+
+class Vaults(Struct):
+    """The answer of `GET /api/v1/vaults`, ordered by name."""
+
+    vaults: list[VaultEntry]
+
+
+class VaultRequest(Struct):
+    """The body of `POST /api/v1/vaults` and `POST /api/v1/vaults/set`."""
+
+    name: str
+    on_tie: str | None = None
+
+
 class BlobStatus(Struct):
     """The answer to a `PUT` of a part of a blob: how many bytes the server has now."""
 

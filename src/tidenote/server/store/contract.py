@@ -235,6 +235,10 @@ class Store(Protocol):
         """
         ...
 
+    def count_notes(self, vault: str) -> int:
+        """Return how many keys have a sibling that is not a deletion."""
+        ...
+
     def history(self, vault: str, key: str) -> list[Version]:
         """Return the versions of a key whose content is kept, by receipt; empty if nobody wrote it."""
         ...
@@ -324,6 +328,10 @@ class Store(Protocol):
 
     def devices(self, vault: str) -> list[Device]:
         """Return the devices that were ever noted, ordered by their ids."""
+        ...
+
+    def forget_device(self, vault: str, owner: str) -> None:
+        """Forget how far a device and its incarnations are: they do not come back."""
         ...
 
     def blobs_in_use(self, hashes: Iterable[str]) -> set[str]:

@@ -178,6 +178,11 @@ class MemoryStore:
         keys = sorted(key for key in log.entries if key.startswith(prefix) and (after is None or key > after))
         return [(key, [log.records[key][dot] for dot in log.entries[key].register.dots]) for key in keys[:limit]]
 
+    def count_notes(self, vault: str) -> int:
+        """Return how many keys have a sibling that is not a deletion."""
+        entries = self._vault(vault).entries.values()
+        return sum(any(not change.deleted for change in entry.register.siblings) for entry in entries)
+
     def history(self, vault: str, key: str) -> list[Version]:
         """Return the versions of a key whose content is kept, by receipt."""
         return list(self._vault(vault).versions.get(key, {}).values())
@@ -286,6 +291,11 @@ class MemoryStore:
     def devices(self, vault: str) -> list[Device]:
         """Return the devices that were ever noted, ordered by their ids."""
         return [device for _, device in sorted(self._vault(vault).devices.items())]
+
+    def forget_device(self, vault: str, owner: str) -> None:
+        """Forget how far a device and its incarnations are."""
+        log = self._vault(vault)
+        log.devices = {name: device for name, device in log.devices.items() if owner_of(name) != owner}
 
     def blobs_in_use(self, hashes: Iterable[str]) -> set[str]:
         """Return those of some blobs that a version of any vault names whose content is kept."""

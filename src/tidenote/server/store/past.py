@@ -387,6 +387,14 @@ def note_devices(connection: Connection, vault_id: int, epoch: str, seen: Mappin
             connection.execute(insert(devices), {**fresh, "last_seen": last_seen})
 
 
+def forget_device(connection: Connection, vault_id: int, owner: str) -> None:
+    """Forget how far a device and its incarnations are."""
+    for device in load_devices(connection, vault_id):
+        if owner_of(device.device_id) == owner:
+            of_device = (devices.c.vault_id == vault_id) & (devices.c.device_id == device.device_id)
+            connection.execute(delete(devices).where(of_device))
+
+
 def load_devices(connection: Connection, vault_id: int) -> list[Device]:
     """Return the devices that were ever noted, ordered by their ids."""
     rows = connection.execute(_DEVICES, {"in_vault": vault_id})

@@ -33,6 +33,7 @@ from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo,
 from tidenote.server.store.engine import BUGS, disk_failed, is_full, open_engines, storage_error
 from tidenote.server.store.migrate import migrate, needs_migration
 from tidenote.server.store.paging import Weight, fitting
+from tidenote.server.store.registry import SqlRegistry
 from tidenote.server.store.rows import RECORD_COLUMNS, to_record
 from tidenote.server.store.tables import keys, siblings, vaults, versions
 from tidenote.server.store.view import SqlView, load_entries
@@ -95,6 +96,11 @@ _LISTED = (
     .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
     .order_by(_LISTED_KEYS.c.key)
 )
+_COUNT = (
+    select(func.count(siblings.c.key.distinct()))
+    .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
+    .where(siblings.c.vault_id == _VAULT, versions.c.content_hash.is_not(None))
+)
 _OPEN_CONFLICTS = (
     select(siblings.c.key)
     .where(siblings.c.vault_id == _VAULT, siblings.c.key > bindparam("after"))
@@ -127,6 +133,8 @@ class SqlStore:
         self._refuse_writes: str | None = None
         self._closed = False
         self._writer, self._reader = open_engines(url)
+        self.registry = SqlRegistry(self._reading, self._writing)
+        """Who may use the server: in the same database."""
 
     @classmethod
     def open(
@@ -248,6 +256,12 @@ class SqlStore:
         found = ((key, [to_record(row) for row in group]) for key, group in groupby(rows, key=lambda row: row.key))
         return list(takewhile(lambda listed: listed[0].startswith(prefix), found))
 
+    def count_notes(self, vault: str) -> int:
+        """Return how many keys have a sibling that is not a deletion."""
+        with self._reading() as connection:
+            found: int = connection.execute(_COUNT, {"in_vault": _find(connection, vault).id}).scalar_one()
+        return found
+
     def history(self, vault: str, key: str) -> list[Version]:
         """Return the versions of a key whose content is kept, by receipt."""
         with self._reading() as connection:
@@ -331,6 +345,11 @@ class SqlStore:
         """Return the devices that were ever noted, ordered by their ids."""
         with self._reading() as connection:
             return past.load_devices(connection, _find(connection, vault).id)
+
+    def forget_device(self, vault: str, owner: str) -> None:
+        """Forget how far a device and its incarnations are."""
+        with self._writing() as connection:
+            past.forget_device(connection, _lock_row(connection, vault).id, owner)
 
     def blobs_in_use(self, hashes: Iterable[str]) -> set[str]:
         """Return those of some blobs that a version of any vault names whose content is kept."""

@@ -147,3 +147,30 @@ devices = Table(
     sqlite_with_rowid=False,
 )
 """Up to where each device has applied the log, roughly."""
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("device_id", KEY, nullable=False),
+    Column("vaults", Text),  # JSON ["name", ...]; null is every one
+    Column("role", Text, nullable=False),  # "reader", "editor" or "owner"
+    Column("token_hash", Text, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),  # ms since 1970
+    Column("last_seen_at", BigInteger, nullable=False),
+    Column("session", Boolean, nullable=False),
+    Column("old_hash", Text),
+    Column("old_until", BigInteger, nullable=False),
+)
+"""Who may use the server; see registry.py."""
+
+pairings = Table(
+    "pairings",
+    metadata,
+    Column("code_hash", Text, primary_key=True),
+    Column("vault", Text),  # null is every one
+    Column("device_id", Text),
+    Column("role", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),  # ms since 1970
+)
+"""One-time links that nobody has used yet."""

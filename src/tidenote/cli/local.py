@@ -1,0 +1,88 @@
+"""Asks the server that runs on this machine, with the token that it keeps beside its data for us."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, TypeVar
+
+import typer
+
+from tidenote.cli import console
+from tidenote.config import load_server_config
+
+if TYPE_CHECKING:
+    from tidenote.server.local import LocalServer
+
+Data = Annotated[Path | None, typer.Option(metavar="DIR", help="The data folder of the server that runs here.")]
+Settings = Annotated[Path | None, typer.Option(metavar="FILE", help="A settings file.")]
+Vault = Annotated[str, typer.Option(metavar="NAME", help="The vault.")]
+
+TIMEOUT_S: Final = 300.0
+"""How long an answer may take; letting go of what is too old goes through all notes."""
+
+T = TypeVar("T")
+
+
+def ask(
+    kind: type[T],
+    method: str,
+    path: str,
+    body: object = None,
+    *,
+    data: Path | None,
+    config: Path | None,
+    **params: str,
+) -> T:
+    """Return the local server's answer to a request.
+
+    Args:
+        kind: what the answer is.
+        method: of HTTP.
+        path: below `/api/v1/`.
+        body: a message; None for none.
+        data: the server's data folder; None for the usual one.
+        config: a settings file.
+        params: of the query.
+
+    Raises:
+        TidenoteError: what the server said instead.
+        typer.Exit: no server runs, after saying so.
+    """
+    import httpx
+
+    from tidenote.client.rest import error_from
+    from tidenote.server.local import find
+    from tidenote.wire.messages import decode, encode
+
+    folder = load_server_config({"data_dir": data}, file=config).data_dir
+    server = find(folder)
+    if server is None:
+        _not_running(folder)
+    headers = {"Authorization": f"Bearer {server.token}"}
+    try:
+        with httpx.Client(base_url=server.url, headers=headers, verify=_trust(server), timeout=TIMEOUT_S) as client:
+            content = None if body is None else encode(body)
+            response = client.request(method, f"/api/v1/{path}", content=content, params=params)
+    except httpx.ConnectError:
+        _not_running(folder)
+    if response.status_code != 200:
+        raise error_from(response.status_code, response.content)
+    return decode(response.content, kind)
+
+
+def _not_running(folder: Path) -> NoReturn:
+    console.fail(
+        f"no server runs on {folder}; start it with `tidenote serve`, or name its data folder with --data",
+        console.USAGE,
+    )
+
+
+def _trust(server: LocalServer) -> ssl.SSLContext | bool:
+    """Return what shows that it is our server: its own certificate, whatever name stands in it."""
+    if server.tls_cert is None:
+        return False
+    trust = ssl.create_default_context(cafile=server.tls_cert)
+    trust.check_hostname = False
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return trust
