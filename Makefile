@@ -16,6 +16,11 @@ APP_SOURCES = $(shell find web/src web/public web/build -type f) $(wildcard web/
 
 CODE := $(wildcard src tests benchmarks)
 PYTEST := $(BIN)/python -m pytest
+SIM := PYTHONPATH=tests $(BIN)/python -m sim.replay
+SOAK_S ?= 3600
+# The first seed of a soak: another one each time finds more.
+FIRST ?= 1000000
+export SEEDS
 
 # What must be covered to the last branch, and the tests that are to do it.
 PURE := src/tidenote/core/*,src/tidenote/wire/*,src/tidenote/client/policy.py,src/tidenote/vault/plan.py
@@ -24,7 +29,7 @@ PURE_TESTS = $(wildcard tests/core tests/wire tests/client/test_policy.py tests/
 # What failed half-way is made again.
 .DELETE_ON_ERROR:
 
-.PHONY: help setup test lint types unit sim e2e web images bench docs fuzz cover run format lock clean
+.PHONY: help setup test lint types unit sim soak e2e web images bench docs fuzz cover run format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -60,8 +65,11 @@ types: setup ## Check types, strictly
 unit: setup ## Tests without real processes and without the seeded world
 	$(PYTEST) --numprocesses $(JOBS) --quiet -m "not e2e and not sim"
 
-sim: setup ## The seeded world: lossy networks, crashes, everyone equal in the end
-	$(PYTEST) --numprocesses $(JOBS) --quiet -m sim
+sim: setup ## The seeded world: SEEDS=n of them; SEED=n that one; REPLAY=file a failure that was kept
+	$(if $(SEED)$(REPLAY),$(SIM) $(SEED)$(REPLAY),$(PYTEST) --numprocesses $(JOBS) --quiet -m sim)
+
+soak: setup ## The seeded world for SOAK_S seconds, on one core
+	$(SIM) --soak $(SOAK_S) --first $(FIRST)
 
 e2e: setup ## Real processes, sockets and files
 	$(PYTEST) --numprocesses $(JOBS) --quiet -m e2e

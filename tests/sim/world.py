@@ -1,693 +1,392 @@
-"""A seeded world: devices, one server, a lossy network, crashes. No sockets, no threads, no real time.
+"""A seeded world: devices with folders, a server, networks and disks that fail. No sockets, threads or real time.
 
-It drives the parts that production drives: both wire sessions, the intake and its resolutions behind the in-memory
-store, the link's policy, the client's journal and its full reconcile. Everything random comes from the seed; a run is
-its list of steps, and two runs of a seed are equal. Checks that must always hold run at every step; those of the end
-(`World.heal`) after all faults are over.
+It runs what production runs, on ports of its own: both wire sessions, the intake and its resolutions behind the store
+in memory, the link's policy, journal and reconcile, and the folder's passes down to every step on the disk. Everything
+random comes from the seed or from the actions; a run is decided by both, and two runs of the same are equal.
 """
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import heapq
 import random
-from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final, TypeVar
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
-from tidenote.client import policy
-from tidenote.client.data_sync import DataSync, fetch
-from tidenote.client.journal import Journal, Write
-from tidenote.client.policy import LinkState
-from tidenote.config import SyncConfig
-from tidenote.core.intake import Refused, Taken
-from tidenote.core.version import Change, Dot
-from tidenote.errors import CODES, Action, UnreachableError
+from sim.checkers import Ending, Recorder, Violation, all_checkers, tokens
+from sim.device import Device, pause
+from sim.network import DOWN, UP
+from sim.options import Action, Options, draw_actions
+from sim.people import Person, words_of
+from sim.server import Server
+from tidenote.core.version import Change
 from tidenote.server.store.memory import MemoryStore
-from tidenote.wire.messages import (
-    Fetched,
-    Manifest,
-    ManifestEntry,
-    Rejected,
-    decode,
-    encode,
-    from_dots,
-    from_entries,
-)
-from tidenote.wire.session import (
-    ClientSession,
-    Fail,
-    Failed,
-    Publication,
-    Read,
-    Received,
-    Send,
-    ServerSession,
-    Submit,
-)
+from tidenote.vault.bases import Bases
+from tidenote.wire import session
 
-VAULT: Final = "main"
-KEYS: Final = tuple(f"note:{name}.md" for name in "abcdef")
-T = TypeVar("T")
+MAIN: Final = "main"
+OTHER: Final = "other"
 
+HEAL_ROUNDS: Final = 60
+"""For how long everything may take to become quiet, in rounds of ten virtual seconds."""
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How rough a world is; each seed draws its own.
-
-    Attributes:
-        devices: how many.
-        cuts: chance a step that a connection is cut.
-        crashes: chance a step that a device or the server stops without warning.
-        lost_publications: chance that a session does not hear of a commit.
-        restores: whether the server may once be restored from an older copy of its log.
-        skew: by how much a device's Lamport clock may start ahead.
-        latency_ms: the longest time a message takes.
-    """
-
-    devices: int
-    cuts: float
-    crashes: float
-    lost_publications: float
-    restores: bool
-    skew: int
-    latency_ms: int
-
-    @classmethod
-    def draw(cls, rng: random.Random) -> Options:
-        """Draw a random subset of the faults."""
-        return cls(
-            devices=rng.randint(2, 5),
-            cuts=rng.choice([0, 0.02, 0.1]),
-            crashes=rng.choice([0, 0.01, 0.04]),
-            lost_publications=rng.choice([0, 0, 0.3]),
-            restores=rng.random() < 0.15,
-            skew=rng.choice([0, 0, 50, 2**40]),
-            latency_ms=rng.choice([1, 20, 500]),
-        )
-
-
-class Connection:
-    """Two ordered streams that lose everything under way when they are cut."""
-
-    def __init__(self, world: World, device: Device) -> None:
-        self.world = world
-        self.device = device
-        self.open = True
-        self.session: ServerSession | None = None
-        self._arrives = [0, 0]
-        self._subscribed = True
-
-    def to_server(self, data: bytes) -> None:
-        """Send a client's message."""
-        self._later(0, lambda: self.world.server.receive(self, data))
-
-    def to_client(self, data: bytes) -> None:
-        """Send a server's message."""
-        self._later(1, lambda: self.device.receive(self, data))
-
-    def _later(self, direction: int, deliver: Callable[[], None]) -> None:
-        world = self.world
-        at = max(self._arrives[direction], world.now + world.network.randint(0, world.options.latency_ms))
-        self._arrives[direction] = at
-
-        def arrive() -> None:
-            if self.open:
-                deliver()
-
-        world.at(at, arrive)
-
-    def cut(self) -> None:
-        """End it without a goodbye; the device notices at once or only by its heartbeat."""
-        if self.open:
-            self.open = False
-            self.world.server.connections.pop(self, None)
-            device = self.device
-            late = self.world.network.choice([0, self.world.options.latency_ms, 20_000])
-            self.world.at(self.world.now + late, lambda: device.lost(self))
-
-
-class Server:
-    """What the hub and the drivers of sessions do, around the real sessions and the real intake."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.store = MemoryStore(lambda: f"{world.ids.getrandbits(32):08x}")
-        self.store.create_vault(VAULT)
-        self.connections: dict[Connection, None] = {}
-        self.up = True
-        self.waiting: deque[tuple[Connection | None, int, tuple[Change, ...]]] = deque()
-        self.committing = False
-        self.backup: MemoryStore | None = None
-        self.backup_is_old = False
-
-    # -- life
-
-    def crash(self) -> None:
-        """Stop without warning: what is committed stays, everything else is gone."""
-        self.up = False
-        self.waiting.clear()
-        self.committing = False
-        for connection in list(self.connections):
-            connection.cut()
-        self.world.after(self.world.faults.randint(10, 4000), self.start)
-
-    def start(self) -> None:
-        """Come back, with the log as it was committed."""
-        self.up = True
-
-    def restore(self) -> None:
-        """Come back with an older copy of the log, as an operator who knows of no epochs would do it."""
-        if self.backup:
-            self.world.note("restore")
-            self.crash()
-            self.store = self.backup
-            self.backup = None
-            self.world.restored()
-
-    # -- sessions
-
-    def accept(self, connection: Connection) -> None:
-        """Take a new connection; an older one of the same device ends."""
-        for other in list(self.connections):
-            if other.device is connection.device:
-                other.cut()
-        info = self.store.vault(VAULT)
-        connection.session = ServerSession(connection.device.name, info.epoch, info.clock)
-        self.connections[connection] = None
-
-    def receive(self, connection: Connection, data: bytes) -> None:
-        """Take a message."""
-        if connection.session:
-            connection.session.receive(data)
-            self.pump(connection)
-
-    def pump(self, connection: Connection) -> None:
-        """Do what the session says until it waits for something."""
-        session = connection.session
-        assert session
-        while connection.open and (step := session.next_step()):
-            if isinstance(step, Submit):
-                self.waiting.append((connection, step.number, step.changes))
-                self._commit_soon()
-            elif isinstance(step, Read):
-                self.world.after(self.world.network.randint(0, 20), lambda step=step: self._read(connection, step))  # type: ignore[misc]
-            elif isinstance(step, Send):
-                connection.to_client(encode(step.message))
-            elif isinstance(step, Fail):
-                self._settle(step)
-                connection.to_client(encode(step.message))
-                connection.session = None
-                self.connections.pop(connection, None)
-                return
-
-    def _settle(self, failure: Fail) -> None:
-        if failure.rolled_back and self.store.vault(VAULT).epoch == failure.message.epoch:
-            self.store.new_generation(VAULT, wall_ms=self.world.now)
-
-    def _read(self, connection: Connection, step: Read) -> None:
-        if connection.open and connection.session:
-            again = self.store.entries(VAULT, step.keys)
-            connection.session.page(self.store.changes_since(VAULT, step.after, max_changes=3), again)
-            self.pump(connection)
-
-    def _commit_soon(self) -> None:
-        if not self.committing:
-            self.committing = True
-            self.world.after(self.world.network.randint(0, 10), self._commit)
-
-    def _commit(self) -> None:
-        """Commit, publish, acknowledge, with a chance to die between any two of them."""
-        if not self.up or not self.committing:
-            return None
-        self.committing = False
-        pushes = list(self.waiting)
-        self.waiting.clear()
-        if self.world.crashes_now():
-            return self.crash()
-        batch = self.store.take_in(
-            VAULT, [changes for _, _, changes in pushes], wall_ms=self.world.now, has_blob=lambda _: True
-        )
-        self.world.recorder.committed(batch.versions)
-        if self.world.crashes_now():
-            return self.crash()
-        if batch.clock != batch.previous_clock:
-            epoch = self.store.vault(VAULT).epoch
-            self._publish(Publication(epoch, batch.previous_clock, batch.clock, tuple(batch.entries)))
-        results = iter(batch.results)
-        for connection, number, changes in pushes:
-            own = [next(results) for _ in changes]
-            if self.world.crashes_now():
-                return self.crash()
-            if connection and connection.open and connection.session:
-                taken = [result for result in own if isinstance(result, Taken)]
-                refused = [_rejected(result) for result in own if isinstance(result, Refused)]
-                connection.session.committed(number, taken, refused, batch.clock)
-                self.pump(connection)
-        return None
-
-    def _publish(self, publication: Publication) -> None:
-        for connection in list(self.connections):
-            times = self.world.network.choice([1, 1, 1, 2])
-            if self.world.network.random() < self.world.options.lost_publications:
-                times = 0
-            for _ in range(times):
-                delay = self.world.network.choice([0, 0, 0, 30])
-                self.world.after(delay, lambda connection=connection: self._tell(connection, publication))  # type: ignore[misc]
-
-    def _tell(self, connection: Connection, publication: Publication) -> None:
-        if connection.open and connection.session:
-            connection.session.published(publication)
-            self.pump(connection)
-
-    def look_at_head(self) -> None:
-        """Poll the log's head, as drivers do in case that a publication was lost."""
-        info = self.store.vault(VAULT)
-        for connection in list(self.connections):
-            if connection.session:
-                connection.session.published(Publication(info.epoch, info.clock, info.clock, None))
-                self.pump(connection)
-
-
-def _rejected(refused: Refused) -> Rejected:
-    change = refused.change
-    return Rejected(change.key, *change.dot, refused.code, refused.message, refused.clock)
-
-
-class Rest:
-    """The server's REST as the full reconcile uses it; requests may fail."""
-
-    def __init__(self, world: World, device: Device) -> None:
-        self.world = world
-        self.device = device
-
-    def _reach(self) -> Server:
-        server = self.world.server
-        if not server.up or self.world.network.random() < self.world.options.cuts:
-            raise UnreachableError("the server does not answer")
-        return server
-
-    async def manifest(self, after: str | None = None) -> Manifest:
-        """Return a page of two keys."""
-        store = self._reach().store
-        info = store.vault(VAULT)
-        found = store.manifest(VAULT, after, 3)
-        entries = [ManifestEntry(key, from_dots(dots)) for key, dots in found[:2]]
-        return Manifest(info.epoch, info.clock, entries, entries[-1].key if len(found) > 2 else None)
-
-    async def fetch(self, keys: Sequence[str]) -> Fetched:
-        """Return some keys' siblings."""
-        store = self._reach().store
-        return decode(encode(Fetched(store.vault(VAULT).epoch, from_entries(store.entries(VAULT, keys)))), Fetched)
-
-    async def sync(self, push: bytes) -> bytes:
-        """Take a push in, as the polling form of the socket does."""
-        server = self._reach()
-        info = server.store.vault(VAULT)
-        session = ServerSession(self.device.name, info.epoch, info.clock)
-        session.receive(push)
-        while step := session.next_step():
-            if isinstance(step, Submit):
-                batch = server.store.take_in(VAULT, [step.changes], wall_ms=self.world.now, has_blob=lambda _: True)
-                self.world.recorder.committed(batch.versions)
-                taken = [result for result in batch.results if isinstance(result, Taken)]
-                refused = [_rejected(result) for result in batch.results if isinstance(result, Refused)]
-                session.committed(step.number, taken, refused, batch.clock)
-            elif isinstance(step, Read):
-                again = server.store.entries(VAULT, step.keys)
-                session.page(server.store.changes_since(VAULT, step.after), again)
-            else:
-                self._reach()  # the answer may be lost, too
-                return encode(step.message)
-        raise AssertionError("a push without an answer")
-
-    async def upload(self, *_: object) -> None:
-        """Do nothing: there are no blobs here."""
-
-
-class Device:
-    """A person's device: a real journal and a real client session behind the link's real policy."""
-
-    def __init__(self, world: World, name: str, folder: Path) -> None:
-        self.world = world
-        self.name = name
-        self.path = folder / f"{name}.db"
-        self.config = SyncConfig(name, sync_endpoint="ws://127.0.0.1:1/ws/sync")
-        self.rng = random.Random(f"{world.seed} {name}")
-        self.journal = self._open()
-        if world.options.skew and self.rng.random() < 0.5:
-            # A clock that is far ahead, as after a bug or with a bad wall clock.
-            with self.journal._commit():
-                self.journal._set(clock=world.options.skew)
-        self.state = LinkState()
-        self.connection: Connection | None = None
-        self.session: ClientSession | None = None
-        self.resync = False
-        self.on = True
-        self.cursor = 0
-        self.epoch: str | None = None
-
-    def _open(self) -> Journal:
-        journal = Journal(self.path, wall_ms=lambda: self.world.now)
-        journal.bind(device_id=self.name, vault=VAULT, endpoint=self.config.sync_endpoint)
-        return journal
-
-    # -- what a person does
-
-    def edit(self) -> None:
-        """Do one random thing to one note."""
-        key = self.rng.choice(KEYS)
-        shown = self.journal.winner(key)
-        token = self.world.recorder.token(self.name)
-        base = frozenset([shown.dot]) if shown else frozenset()
-        roll = self.rng.random()
-        if roll < 0.15 and shown and not shown.deleted:
-            self._write([Write(key, base=base)])
-            self.world.recorder.deleted.add(key)
-        elif roll < 0.25 and shown and not shown.deleted:
-            self._rename(key, shown, base)
-        elif roll < 0.35:
-            self._write([Write(key, f"{token}\n")])  # a blind write
-        else:
-            text = (shown.value or "") if shown else ""
-            self._write([Write(key, f"{text}{token}\n", base=base)])
-
-    def _rename(self, key: str, shown: Change, base: frozenset[Dot]) -> None:
-        target = self.rng.choice([other for other in KEYS if other != key])
-        there = self.journal.winner(target)
-        if there and not there.deleted:
-            return
-        seen = frozenset([there.dot]) if there else frozenset()
-        self._write([Write(target, shown.value, base=seen), Write(key, base=base, moved_to=target)])
-        self.world.recorder.deleted.add(key)
-
-    def _write(self, writes: Sequence[Write]) -> None:
-        for write in writes:
-            shown = self.journal.winner(write.key)
-            self.world.recorder.seen[self.name, write.key] |= set((shown.value or "").split() if shown else ())
-        changes = self.journal.write(writes)
-        self.world.recorder.saved(changes)
-        self.world.note(f"{self.name} writes {[(change.key, change.dot) for change in changes]}")
-        self.push()
-
-    # -- the link
-
-    def step(self) -> None:
-        """Ask the policy, and do what it says."""
-        if not self.on:
-            return
-        step = policy.next_step(self.state, self.config, self.world.now)
-        if isinstance(step, policy.Connect | policy.Poll) and self.connection is None:
-            self._connect()
-        elif isinstance(step, policy.Wait):
-            self.world.after(max(1, min(step.ms, 5000)), self.step)
-
-    def _connect(self) -> None:
-        if not self.world.server.up or self.world.network.random() < self.world.options.cuts:
-            return self._failed()
-        try:
-            if self.resync:
-                _finish(DataSync(self.journal, Rest(self.world, self)).run())  # type: ignore[arg-type]
-                self.resync = False
-            elif doubts := self.journal.doubts():
-                found = _finish(fetch(Rest(self.world, self), doubts))  # type: ignore[arg-type]
-                self.journal.reconcile({key: found.get(key, ()) for key in doubts})
-        except UnreachableError:
-            return self._failed()
-        meta = self.journal.meta
-        self.session = ClientSession(meta.cursor, meta.epoch)
-        self.connection = Connection(self.world, self)
-        self.world.server.accept(self.connection)
-        self.push(first=True)
-        return None
-
-    def _failed(self) -> None:
-        self.state = policy.lost(self.state, self.config, self.world.now, self.rng.random())
-        self.world.after(1, self.step)
-
-    def push(self, *, first: bool = False) -> None:
-        """Send what is ready, if nothing is under way."""
-        if not self.session or not self.connection or not self.session.can_push:
-            return
-        ready = self.journal.ready()
-        if not first and (not ready or self.state.connected_at_ms is None):
-            return
-        sent = self.session.push([row.change for row in ready])
-        self.journal.handed(ready[:sent])
-        self._flush()
-
-    def _flush(self) -> None:
-        assert self.session
-        for message in self.session.outgoing():
-            if self.connection:
-                self.connection.to_server(encode(message))
-
-    def receive(self, connection: Connection, data: bytes) -> None:
-        """Take a message of the server's."""
-        if connection is not self.connection or self.session is None:
-            return None
-        self.session.receive(data)
-        for event in self.session.events():
-            if isinstance(event, Failed):
-                return self._refused(event.code)
-            assert isinstance(event, Received), event
-            self.journal.apply(event)
-            if self.state.connected_at_ms is None:
-                self.state = policy.opened(self.state, self.world.now)
-            self.world.recorder.received(self, event)
-            self.session.applied(event.cursor)
-        self.push()
-        self._flush()
-        return None
-
-    def _refused(self, code: str) -> None:
-        action = CODES[code].action
-        assert action in (Action.RESYNC, Action.RETRY), code
-        self.resync = self.resync or action is Action.RESYNC
-        connection, self.connection, self.session = self.connection, None, None
-        if connection:
-            connection.cut()
-        self._failed()
-
-    def lost(self, connection: Connection) -> None:
-        """Notice that a connection is gone."""
-        if connection is self.connection:
-            self.connection = self.session = None
-            self._failed()
-
-    # -- life
-
-    def crash(self) -> None:
-        """Stop without warning, and start again later from what the journal holds."""
-        self.world.note(f"{self.name} crashes")
-        self.on = False
-        connection, self.connection, self.session = self.connection, None, None
-        if connection:
-            connection.cut()
-        self.journal.close()
-        self.journal = self._open()
-        self.state = LinkState()
-        self.world.after(self.world.faults.randint(10, 10_000), self.start)
-
-    def start(self) -> None:
-        """Run again."""
-        if not self.on:
-            self.on = True
-            self.step()
-
-
-@dataclass
-class Recorder:
-    """What people saved and servers acknowledged, and the checks on it."""
-
-    tokens: int = 0
-    written: dict[tuple[str, Dot], Change] = field(default_factory=dict)
-    seen: dict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Per device and key the words that were shown when something else was saved over them."""
-    durable: dict[tuple[str, Dot], int] = field(default_factory=dict)
-    acknowledged: set[tuple[str, Dot]] = field(default_factory=set)
-    deleted: set[str] = field(default_factory=set)
-    lost_by_restore: bool = False
-
-    def token(self, device: str) -> str:
-        """Return a word that nobody has written before."""
-        self.tokens += 1
-        return f"«{device}:{self.tokens:05}»"
-
-    def saved(self, changes: Sequence[Change]) -> None:
-        """A person saved something; it is in the journal."""
-        for change in changes:
-            assert (change.key, change.dot) not in self.written, f"the dot {change.dot} was used twice"
-            self.written[change.key, change.dot] = change
-
-    def committed(self, versions: Sequence[Any]) -> None:
-        """The log took versions in."""
-        for version in versions:
-            self.durable[version.change.key, version.dot] = version.receipt
-
-    def received(self, device: Device, event: Received) -> None:
-        """A device applied a message: what it says was acknowledged is in the log, and the cursor never goes back."""
-        for change in event.accepted:
-            assert (change.key, change.dot) in self.durable, f"{change.dot} was acknowledged and is not in the log"
-            self.acknowledged.add((change.key, change.dot))
-        meta = device.journal.meta
-        head = device.world.server.store.vault(VAULT)
-        if meta.epoch == device.epoch:
-            assert meta.cursor >= device.cursor
-        if meta.epoch == head.epoch and not self.lost_by_restore:
-            assert meta.cursor <= head.clock
-        device.epoch, device.cursor = meta.epoch, meta.cursor
+MAX_EVENTS: Final = 60_000
+"""How many events one advance of the clock may take; more are a loop."""
 
 
 class World:
     """Everything together.
 
     Args:
-        seed: of all randomness.
-        folder: for the journals.
-        options: by default drawn from the seed.
+        seed: of all randomness that the actions do not bring along.
+        options: how rough; by default drawn from the seed.
+        actions: what is done; by default drawn from the seed and the options.
+        is_tracing: whether to keep the lines of the trace, beside their hash.
     """
 
-    def __init__(self, seed: int, folder: Path, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        options: Options | None = None,
+        actions: Sequence[Action] | None = None,
+        *,
+        is_tracing: bool = True,
+    ) -> None:
         self.seed = seed
-        self.options = options or Options.draw(random.Random(f"{seed} options"))
+        self.options = options or Options.draw(seed)
+        self.actions = draw_actions(seed, self.options) if actions is None else actions
+        self.is_tracing = is_tracing
         # One stream a part, so that more draws of one part do not shift all others.
         self.network = random.Random(f"{seed} network")
         self.faults = random.Random(f"{seed} faults")
-        self.people = random.Random(f"{seed} people")
         self.ids = random.Random(f"{seed} ids")
         self.now = 1_000
-        self.trace: list[str] = []
-        self.recorder = Recorder()
+        self.words = 0
+        self.events = 0
+        self.trace: deque[str] = deque(maxlen=400)
+        self._hash = hashlib.blake2b(digest_size=16)
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
-        self._count = 0
         self._healing = False
-        self.server = Server(self)
-        self.devices = [Device(self, f"d{number}", folder) for number in range(self.options.devices)]
+        self.recorder = Recorder(all_checkers({OTHER: "«d9:".encode(), MAIN: "«d0:".encode()}))
+        self.server = Server(self, (MAIN, OTHER))
+        options_ = self.options
+        self.devices = [
+            Device(self, number, MAIN, has_folder=not (options_.library and number == options_.devices - 1))
+            for number in range(options_.devices)
+        ]
+        if options_.stranger:
+            self.devices.append(Device(self, 9, OTHER, has_folder=True))
+        self.people = {device.name: Person(self, device) for device in self.devices}
 
-    def at(self, when: int, do: Callable[[], Any]) -> None:
+    # -- time and chance
+
+    def at(self, when: int, do: Callable[[], None]) -> None:
         """Do something at a time."""
-        self._count += 1
-        heapq.heappush(self._queue, (max(when, self.now), self._count, do))
+        self.events += 1
+        heapq.heappush(self._queue, (max(when, self.now), self.events, do))
 
-    def after(self, ms: int, do: Callable[[], Any]) -> None:
+    def after(self, ms: int, do: Callable[[], None]) -> None:
         """Do something later."""
         self.at(self.now + ms, do)
 
+    def latency(self) -> int:
+        """Draw how long a message takes."""
+        return self.network.randint(0, self.options.latency_ms)
+
+    def drops(self) -> bool:
+        """Draw whether a connection or request fails."""
+        return not self._healing and self.network.random() < self.options.cuts / 100
+
+    async def pause(self) -> None:
+        """Let the world go on before what follows."""
+        await pause()
+
     def note(self, line: str) -> None:
         """Add a line to the trace."""
-        self.trace.append(f"{self.now} {line}")
+        told = f"{self.now} {line}"
+        self._hash.update(told.encode())
+        self.trace.append(told)
 
-    def crashes_now(self) -> bool:
-        """Draw whether the server dies at this point."""
-        return not self._healing and self.faults.random() < self.options.crashes
+    @property
+    def trace_hash(self) -> str:
+        """The hash of all that happened."""
+        return self._hash.hexdigest()
 
-    def restored(self) -> None:
-        """Forget what the log is known to hold: an older copy took its place."""
-        self.recorder.lost_by_restore = True
+    # -- facts
 
-    def run(self, steps: int) -> None:
-        """Let people work and faults happen for a number of steps."""
+    def saved(self, device: Device, path: str, before: str | None, after: str | None) -> None:
+        """A person saved or deleted a file."""
+        self.note(f"{device.name} saves {path}" if after is not None else f"{device.name} deletes {path}")
+        self.recorder.saved(device.name, _path(device, path), before, after)
+
+    def moved(self, device: Device, path: str, target: str, text: str) -> None:
+        """A person renamed a file."""
+        self.note(f"{device.name} renames {path} to {target}")
+        self.recorder.moved(device.name, _path(device, path), _path(device, target), text)
+
+    def forgive(self, destroyed: Iterable[str], *, but: Device) -> None:
+        """Forgive the loss of words of which a device had the only copies."""
+        left = words_of([change.value or "" for change in self._in_log(MAIN)])
         for device in self.devices:
-            self.after(self.people.randint(0, 2000), device.step)
-        for step in range(steps):
-            self._advance(self.now + self.people.randint(1, 300))
-            self.people.choice(self.devices).edit()
-            if self.faults.random() < self.options.cuts and self.server.connections:
-                self.faults.choice(list(self.server.connections)).cut()
-            if self.faults.random() < self.options.crashes:
-                self.faults.choice(self.devices).crash()
-            if self.server.up and self.faults.random() < self.options.crashes / 2:
-                self.note("the server crashes")
-                self.server.crash()
-            if step % 10 == 0 and self.server.up:
-                self.server.look_at_head()
-            if self.options.restores and step == steps // 3:
-                self.server.backup = self.server.store.copy()
-            if self.options.restores and step == steps // 2:
-                self.server.restore()
+            if device is not but:
+                left |= words_of([data.decode() for data in device.disk.files().values()] + device.outbox_texts())
+        self.recorder.forgiven(words_of(list(destroyed)) - left)
+
+    def before_restore(self, backup: MemoryStore) -> None:
+        """Forgive the loss of what only the log had, before an older one takes its place."""
+        held: set[str] = set()
+        for device in self.devices:
+            held |= words_of([data.decode() for data in device.disk.files().values()] + device.outbox_texts())
+            for data in device.replica().values():
+                held |= tokens(data.decode())
+        kept = words_of([change.value or "" for change in _log_of(backup, MAIN)])
+        lost = words_of([change.value or "" for change in self._in_log(MAIN)]) - kept - held
+        self.recorder.forgiven(lost)
+        self.recorder.restored()
+
+    def _in_log(self, vault: str) -> list[Change]:
+        return _log_of(self.server.disk, vault)
+
+    # -- what is done
+
+    def run(self) -> None:
+        """Do all actions, then heal, and check the end.
+
+        Raises:
+            Violation: an invariant does not hold.
+        """
+        for device in self.devices:
+            self.after(self.network.randint(0, 2000), device.start)
+        for action in self.actions:
+            self.advance(action.after_ms)
+            self.do(action)
         self.heal()
+
+    def do(self, action: Action) -> None:
+        """Do one action."""
+        device = self.devices[action.who % len(self.devices)]
+        rng = random.Random(action.roll)
+        self.note(f"{action.kind} {device.name}")
+        match action.kind:
+            case "save":
+                self._by_person(device, action.roll)
+            case "sleep":
+                self.advance(rng.choice([3_000, 15_000, 70_000]))
+            case "look":
+                self.server.look_at_heads()
+                if device.process:
+                    device.process.guard(device.process.look_everywhere)
+            case "image":
+                device.keep_image()
+            case "backup":
+                self.server.back_up()
+            case "restore":
+                self.server.restore()
+            case "rollback":
+                device.roll_back()
+            case _:
+                self._befall(device, action.kind, rng)
+
+    def _by_person(self, device: Device, roll: int) -> None:
+        process = device.process
+        person = self.people[device.name]
+        if device.has_folder or process is None:
+            person.act(roll)
+        else:
+            process.guard(lambda: person.act(roll))
+
+    def _befall(self, device: Device, kind: str, rng: random.Random) -> None:
+        """Let a fault happen."""
+        connections = list(self.server.connections)
+        steps = rng.choice([0, 0, rng.randint(0, 8), rng.randint(0, 80)])
+        match kind:
+            case "cut":
+                if connections:
+                    rng.choice(connections).cut()
+            case "partition":
+                if connections:
+                    rng.choice(connections).block(rng.choice([UP, DOWN]), rng.choice([2_000, 30_000, 100_000]))
+            case "stall":
+                if connections:
+                    rng.choice(connections).stall(rng.choice([500, 10_000, 60_000]))
+            case "kill":
+                self._kill(device, steps)
+            case "power":
+                device.at_step(steps, lambda: self._power_fails(device, rng))
+            case "server_kill":
+                self.server.dies_after = steps
+            case "race":
+                roll = rng.getrandbits(31)
+                device.at_step(steps, lambda: self.people[device.name].act(roll) if device.has_folder else None)
+            case "disk_error":
+                device.disk.error = rng.choice([errno.ENOSPC, errno.EIO])
+                self.after(rng.choice([100, 5_000]), lambda: setattr(device.disk, "error", 0))
+            case "unmount":
+                device.disk.away = True
+                self.after(rng.choice([100, 20_000]), lambda: setattr(device.disk, "away", False))
+            case "wall":
+                device.wall_offset_ms += rng.choice([-365, -1, 1, 3650]) * 86_400_000
+            case "lost_journal":
+                device.lose_journal()
+            case _:
+                raise AssertionError(f"no such action: {kind}")
+
+    def _kill(self, device: Device, steps: int) -> None:
+        if steps:
+            device.at_step(steps, device.kill)
+        elif device.process:
+            device.die()
+
+    def _power_fails(self, device: Device, rng: random.Random) -> None:
+        """Lose the power at the very step: what follows it is done by a dead process."""
+        device.power_rng = rng
+        device.kill()
+
+    # -- the end
 
     def heal(self) -> None:
         """End all faults, wait until nothing happens any more, and check the end."""
+        self._end_faults()
+        events, words = self.events, self.words
+        for round_ in range(HEAL_ROUNDS):
+            self.advance(10_000)
+            self.server.look_at_heads()
+            if round_ in (1, 4):
+                for device in self.devices:
+                    if device.process:
+                        device.process.look_everywhere()
+            if round_ > 4 and self._is_settled():
+                break
+        else:
+            raise Violation("I9", f"not quiet after {HEAL_ROUNDS * 10} virtual seconds: {self._unsettled()}")
+        spent, allowed = self.events - events, 4_000 * len(self.devices) + 100 * words
+        if spent > allowed:
+            raise Violation("I9", f"{spent} events to become quiet, more than {allowed}")
+        self._check_quiet()
+        for vault in (MAIN, OTHER):
+            self.recorder.end(self._final(vault))
+
+    def _end_faults(self) -> None:
         self._healing = True
-        self.options = Options(self.options.devices, 0, 0, 0, restores=False, skew=0, latency_ms=5)
+        self.note("heal")
+        for device in self.devices:
+            device._armed = None
+            device.disk.error = 0
+            device.disk.away = False
+            device.wall_offset_ms = 0
+            device.start()
+        self.server.dies_after = None
         if not self.server.up:
             self.server.start()
-        for device in self.devices:
-            device.start()
-        for _ in range(40):
-            for device in self.devices:
-                device.state = LinkState() if device.connection is None else device.state
-                device.step()
-                device.push()
-            self._advance(self.now + 10_000)
-            self.server.look_at_head()
-            if self._settled():
-                break
-        self._check_the_end()
 
-    def _advance(self, until: int) -> None:
-        for _ in range(100_000):
-            if not self._queue or self._queue[0][0] > until:
+    def _is_settled(self) -> bool:
+        return not self._unsettled()
+
+    def _unsettled(self) -> list[str]:
+        found = []
+        for device in self.devices:
+            process = device.process
+            if process is None or not process.link.caught_up:
+                found.append(f"{device.name} is not connected")
+            elif process.journal.pending() or process.journal.doubts():
+                found.append(f"{device.name} has {process.journal.pending()} to send")
+            elif process.journal.meta.cursor != self.server.store.vault(device.vault).clock:
+                found.append(f"{device.name} is at {process.journal.meta.cursor}")
+            elif process.passes and (process.passes.has_work or process._passing):
+                found.append(f"{device.name} has work in its folder")
+        return found
+
+    def _check_quiet(self) -> None:
+        """Check that looking once more leads to nothing."""
+        clocks = {vault: self.server.store.vault(vault).clock for vault in (MAIN, OTHER)}
+        done = {}
+        for device in self.devices:
+            process = device.process
+            assert process
+            if process.passes:
+                done[device.name] = process.passes.report.operations
+                process.look_everywhere()
+        self.advance(10_000)
+        for device in self.devices:
+            process = device.process
+            assert process
+            if process.passes and process.passes.report.operations != done[device.name]:
+                raise Violation("I9", f"{device.name} found something to do where nothing happened")
+        if clocks != {vault: self.server.store.vault(vault).clock for vault in (MAIN, OTHER)}:
+            raise Violation("I9", "the log goes on where nothing happens")
+
+    def _final(self, vault: str) -> Ending:
+        devices = [device for device in self.devices if device.vault == vault]
+        texts = [data.decode() for device in devices for data in device.disk.files().values()]
+        final = Ending(vault, self.server.disk, {}, {}, {}, {}, {}, texts)
+        for device in devices:
+            process = device.process
+            assert process
+            journal = process.journal
+            replica = {key: journal.confirmed(key) for key in device.replica()}
+            final.replicas[device.name] = replica  # type: ignore[index]
+            final.outboxes[device.name] = journal.pending() + journal.parked()  # type: ignore[index]
+            if process.passes:
+                final.trees[device.name] = _tree(device, process.bases)  # type: ignore[index]
+                held = frozenset(process.passes.held) | frozenset(process.passes.skipped)
+                final.held[device.name] = held  # type: ignore[index]
+                final.leftovers[device.name] = device.disk.temporary()  # type: ignore[index]
+        return final
+
+    def close(self) -> None:
+        """Give back what the devices hold."""
+        for device in self.devices:
+            device.close()
+
+    # -- the clock
+
+    def advance(self, ms: int) -> None:
+        """Let everything happen that is due within a time."""
+        until = self.now + ms
+        queue = self._queue
+        for _ in range(MAX_EVENTS):
+            if not queue or queue[0][0] > until:
                 self.now = until
+                self._measure()
                 return
-            self.now, _, do = heapq.heappop(self._queue)
+            self.now, _, do = heapq.heappop(queue)
             do()
-        raise AssertionError(f"{self}: messages go round without end")
+        raise Violation("I10", "things go round without end")
 
-    def _settled(self) -> bool:
-        clock = self.server.store.vault(VAULT).clock
-        return all(
-            device.connection and not device.journal.pending() and device.journal.meta.cursor == clock
-            for device in self.devices
-        )
-
-    def _check_the_end(self) -> None:
-        store = self.server.store
-        for device in self.devices:
-            assert not device.journal.pending(), f"{self}: {device.name} has unsent changes"
-            assert device.connection, f"{self}: {device.name} is offline"
-        keys = {key for key, _ in self.recorder.written} | set(KEYS)
-        state = {entry.key: entry.register for entry in store.entries(VAULT, sorted(keys))}
-        for key in sorted(keys):
-            siblings = state[key].siblings if key in state else ()
-            for device in self.devices:
-                got = device.journal.confirmed(key)
-                assert got == siblings, f"{self}: {device.name} holds {got} of {key}, the server {siblings}"
-            winner = state[key].winner if key in state else None
-            if winner is None or winner.deleted:
-                named = key in self.recorder.deleted or not any(written == key for written, _ in self.recorder.written)
-                assert named or self.recorder.lost_by_restore, f"{self}: {key} is gone, and nobody deleted it"
-        if not self.recorder.lost_by_restore:
-            self._check_history(keys)
-
-    def _check_history(self, keys: set[str]) -> None:
-        """Check that everything acknowledged, and every word saved, is in the log."""
-        store = self.server.store
-        versions = {(key, version.dot) for key in keys for version in store.history(VAULT, key)}
-        missing = self.recorder.acknowledged - versions
-        assert not missing, f"{self}: acknowledged and lost: {sorted(missing)}"
-        words: dict[str, set[str]] = defaultdict(set)
-        for key in sorted(keys):
-            for version in store.history(VAULT, key):
-                words[key] |= set((version.change.value or "").split())
-        for (key, dot), change in self.recorder.written.items():
-            lost = set((change.value or "").split()) - words[key]
-            # A save that was never sent gives way to the next one of the same device, which has seen it.
-            lost -= self.recorder.seen[dot.device_id.partition("~")[0], key]
-            assert not lost, f"{self}: {lost} of {key} {dot} is nowhere"
+    def _measure(self) -> None:
+        measured = {}
+        for connection in self.server.connections:
+            if connection.session:
+                name = f"{connection.device_id}'s"
+                measured[f"{name} publications"] = (len(connection.session._publications), session.MAX_BUFFERED)
+                measured[f"{name} unanswered pushes"] = (connection.session.waiting, 8)
+        self.recorder.bounds(measured)
 
     def __str__(self) -> str:
-        return f"seed {self.seed} {self.options}"
+        return f"seed {self.seed} ({self.options})"
 
 
-def _finish(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that waits for nothing."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    raise AssertionError("it waited for something")
+def _path(device: Device, disk_path: str) -> str:
+    """Return the path in the vault that a file on a disk stands for."""
+    process = device.process
+    if process and process.passes:
+        return process.bases.path_of(disk_path)
+    return unicodedata.normalize("NFC", disk_path)
+
+
+def _tree(device: Device, bases: Bases) -> dict[str, str]:
+    """Return the texts of a folder by their paths in the vault; a second file for one path does not sync."""
+    found = {}
+    for disk_name, data in device.disk.files().items():
+        path = bases.path_of(disk_name)
+        base = bases.file(path)
+        if base is None or base.disk_name == disk_name:
+            found[path] = data.decode()
+    return found
+
+
+def _log_of(store: MemoryStore, vault: str) -> list[Change]:
+    return [version.change for key, _ in store.manifest(vault, None, 10_000) for version in store.history(vault, key)]

@@ -81,6 +81,7 @@ def run(
     quarantined: Collection[str] = (),
     recent_out: int = 0,
     recent_in: int = 0,
+    taken: Collection[str] = (),
 ) -> Plan:
     settings = settings or Settings()
     replica = replica or {}
@@ -99,6 +100,7 @@ def run(
             quarantined,
             recent_out,
             recent_in,
+            taken,
         ),
         settings,
     )
@@ -523,6 +525,10 @@ class TestNames:
             settings=self.folding,
         )
         assert made.actions == [Write("a.md", "a (2).md", shown("two", NEW), None)]
+
+    def test_what_cannot_sync_keeps_its_name_too(self) -> None:
+        made = run(replica={"a.md": shown("one")}, taken={"A.md"}, settings=self.folding)
+        assert made.actions == [Write("a.md", "a (2).md", shown("one"), None)]
 
     def test_a_file_under_another_name_keeps_it(self) -> None:
         here = disk("a.md", "two", name="a (2).md")

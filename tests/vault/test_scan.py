@@ -298,6 +298,15 @@ class TestPaths:
             scan = scan_paths(files, IgnoreRules(), bases, [asked])
             assert {path: entry.disk_name for path, entry in scan.entries.items()} == {"a.md": "a (2).md"}
 
+    def test_a_second_file_is_second_however_it_is_asked_for(self, folding: FoldingFiles, root: Path) -> None:
+        """`A.md` has been `A (2).md` here since there was an `a.md`; now somebody makes an `A.md` beside it."""
+        put(root, "A (2).md", b"one")
+        put(root, "A.md", b"two")
+        bases = known(folding, "A.md", disk_name="A (2).md")
+        for asked in ("A.md", "a.md", "A (2).md"):
+            scan = scan_paths(folding, IgnoreRules(), bases, [asked])
+            assert {path: entry.disk_name for path, entry in scan.entries.items()} == {"A.md": "A (2).md"}
+
     def test_what_lies_behind_a_link_is_not_gone(self, files: RealFiles, root: Path) -> None:
         put(root, "d/c.md", b"one")
         bases = known(files, "d/c.md")
@@ -326,6 +335,19 @@ class TestPaths:
 
 
 class TestSettling:
+    def test_what_changes_between_the_look_and_the_hash_is_not_settled(self, files: RealFiles, root: Path) -> None:
+        """An editor may have just emptied it."""
+        put(root, "a.md", b"one")
+
+        def settled(_: str, stat: Stat) -> bool:
+            if stat.size:
+                put(root, "a.md", b"")
+            return True
+
+        scan = scan_folder(files, IgnoreRules(), Bases(), settled=settled)
+        assert (scan.entries, scan.unsettled) == ({}, {"a.md": "a.md"})
+        assert "a.md" not in scan.paths
+
     def test_what_is_being_written_is_left_for_later(self, files: RealFiles, root: Path) -> None:
         for name in ("known.md", "edited.md", "new.md"):
             put(root, name, b"one")

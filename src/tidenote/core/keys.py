@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
 from tidenote.core.version import SERVER_PREFIX
@@ -28,12 +29,16 @@ TEXT_EXTENSIONS: Final = frozenset(
 )
 """Extensions whose files are `note:` keys; every other file is a `file:` key."""
 
+_CACHED: Final = 4096
+"""How many answers are kept: the same few notes are asked about again and again."""
+
 _DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}(?:~[1-9][0-9]{0,5})?")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _RESERVED_NAMES = re.compile(r"(?:CON|PRN|AUX|NUL|COM[1-9¹²³]|LPT[1-9¹²³]) *(?:\.|$)", re.IGNORECASE)
 _RESERVED_CHARACTERS = re.compile(r'[<>:"|?*]')
 
 
+@lru_cache(_CACHED)
 def key_of_path(path: str) -> str:
     """Return the key of a relative path: one path, one key.
 
@@ -74,6 +79,7 @@ def check_key(key: str) -> None:
         raise _bad(f"by its extension this is a {key_of_path(path).partition(':')[0]}: key")
 
 
+@lru_cache(_CACHED)
 def check_path(path: str) -> None:
     """Check that a path is relative, NFC, `/`-separated, and cannot leave its folder.
 

@@ -52,8 +52,15 @@ LocalStep = TypeVar("LocalStep", bound=Local)
 class Client(Protocol):
     """What is asked of the client: `SyncClient`, for one."""
 
-    config: SyncConfig
-    journal: Journal
+    @property
+    def config(self) -> SyncConfig:
+        """Its settings."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """Its state and outbox."""
+        ...
 
     def wake(self) -> None:
         """Say that the outbox has grown."""

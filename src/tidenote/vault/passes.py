@@ -399,6 +399,7 @@ class Passes:
             other = await self._work.run(lambda: self._scan_paths(elsewhere))
             scan.entries.update(other.entries)
             scan.skipped.update(other.skipped)
+            scan.taken |= other.taken
             scan.unsettled.update(other.unsettled)
             scan.paths |= other.paths
         return scan
@@ -504,6 +505,7 @@ class Passes:
             {path_of_key(key) for key in self._journal.quarantined()},
             recent_out,
             recent_in,
+            frozenset(scan.taken),
         )
 
     def _show(self, path: str, replica: dict[str, Remote]) -> None:

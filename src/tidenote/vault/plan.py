@@ -232,6 +232,7 @@ class World:
         quarantined: paths that the server lacks, and that nobody here has written since.
         recent_out: how many deletions were sent, or are held, just before this pass.
         recent_in: how many files were deleted here, or are held, just before this pass.
+        taken: names on disk of what is there and cannot be synced.
     """
 
     paths: Collection[str]
@@ -245,6 +246,7 @@ class World:
     quarantined: Collection[str] = frozenset()
     recent_out: int = 0
     recent_in: int = 0
+    taken: Collection[str] = frozenset()
 
 
 def plan(world: World, settings: Settings) -> Plan:
@@ -275,6 +277,7 @@ class _Planner:
         self.writes: list[tuple[str, Remote, str | None]] = []
         self.leaving: set[str] = set()
         """Paths whose files this plan takes away."""
+        self.taken = {self.fold(name) for name in world.taken}
         self.arriving: dict[str, str] = {}
         """Folded disk names that this plan takes, and for which path."""
         self.arriving_folders: set[str] = set()
@@ -529,7 +532,7 @@ class _Planner:
     def _occupied(self, disk_name: str, path: str) -> bool:
         """Say whether another path's file has this name, or will have."""
         folded = self.fold(disk_name)
-        if folded in self.arriving:
+        if folded in self.arriving or folded in self.taken:
             return True
         holders = self.on_disk.get(folded, set()) | {
             holder for holder in self.world.bases.named(disk_name) if self._untouched(holder)

@@ -42,6 +42,7 @@ class Scan:
         skipped: what could not be looked at; what lies below is unknown too.
         paths: what was looked at: the entries, the skipped, and what is known from the base but no longer there.
         rules: what was ignored; a full scan reads the ignore files anew.
+        taken: names on disk of what is there and cannot be synced.
         unsettled: path -> disk name of what is still being written; it is not in `paths`.
         unsteady: whether files or folders went away meanwhile: a full scan may have missed where they went.
     """
@@ -50,6 +51,7 @@ class Scan:
     entries: dict[str, DiskEntry] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     paths: set[str] = field(default_factory=set)
+    taken: set[str] = field(default_factory=set)
     unsettled: dict[str, str] = field(default_factory=dict)
     unsteady: bool = False
 
@@ -74,6 +76,9 @@ class _Found:
     path: str
     disk_name: str
     stat: Stat
+
+
+_Result = DiskEntry | _Skipped | _Found | str
 
 
 def scan_folder(
@@ -198,6 +203,7 @@ class _Scanner:
             else:
                 self.scan.unsettled[path] = disk_name
         else:
+            self.scan.taken.add(disk_name)
             self.skip(path, f"it is a {known.kind.value}")
 
     def checked(self, disk_name: str) -> str | None:
@@ -220,6 +226,7 @@ class _Scanner:
         better = disk_name == base.disk_name if base and base.disk_name in (other, disk_name) else disk_name == path
         if better:
             self.names[path], disk_name = disk_name, other
+        self.scan.taken.add(disk_name)
         self.skip(
             disk_name if unicodedata.normalize("NFC", disk_name) != disk_name else f"{disk_name} (second)",
             "another file has the same name in another Unicode form",
@@ -242,9 +249,10 @@ class _Scanner:
         """Yield the files at some paths, or below; note which known ones are concerned."""
         done: set[str] = set()
         for asked in sorted(set(disk_paths)):
-            # One that the base knows is on disk under its own name.
-            base = self.bases.file(unicodedata.normalize("NFC", asked))
-            for name in dict.fromkeys((asked, base.disk_name if base else asked)):
+            names = [asked]
+            # What stands for the same path may be on disk under another name: the base's.
+            self.add_known(names, unicodedata.normalize("NFC", asked))
+            for name in names:
                 self.scan.paths |= self.concerned(name)
                 if blocked := self.blocked(name):
                     self.skip(*blocked)
@@ -252,8 +260,14 @@ class _Scanner:
                 spelled = self.spelled(name)
                 if spelled is not None and done.isdisjoint((spelled, *folders_above(spelled))):
                     done.add(spelled)
+                    self.add_known(names, self.bases.path_of(spelled))
                     if not self.in_ignored(spelled):
                         yield from self.look(spelled)
+
+    def add_known(self, names: list[str], path: str) -> None:
+        base = self.bases.file(path)
+        if base and base.disk_name not in names:
+            names.append(base.disk_name)
 
     def in_ignored(self, spelled: str) -> bool:
         above = unicodedata.normalize("NFC", spelled).rpartition("/")[0]
@@ -290,15 +304,15 @@ class _Scanner:
 
     def collect(self, found: Iterator[_Found]) -> None:
         """Hash what is found, a few batches at a time, so that memory does not grow with the folder."""
-        workers = min(4, os.cpu_count() or 1)
         first = _take(found, _BATCH)
         rest = _take(found, _BATCH)
         if not rest:
             # A saved note is one file: no need for threads.
             self.note(self.hash_batch(first))
             return
+        workers = min(4, os.cpu_count() or 1)
         with ThreadPoolExecutor(workers, "tidenote-scan") as pool:
-            waiting: deque[Future[list[DiskEntry | _Skipped | str]]] = deque((pool.submit(self.hash_batch, first),))
+            waiting: deque[Future[list[_Result]]] = deque((pool.submit(self.hash_batch, first),))
             while rest or waiting:
                 if rest:
                     waiting.append(pool.submit(self.hash_batch, rest))
@@ -306,9 +320,9 @@ class _Scanner:
                 if not rest or len(waiting) > 2 * workers:
                     self.note(waiting.popleft().result())
 
-    def hash_batch(self, found: Collection[_Found]) -> list[DiskEntry | _Skipped | str]:
-        """Hash files; one that vanished meanwhile is its path only."""
-        results: list[DiskEntry | _Skipped | str] = []
+    def hash_batch(self, found: Collection[_Found]) -> list[_Result]:
+        """Hash files; one that vanished meanwhile is its path only, one that changed comes back as it was found."""
+        results: list[_Result] = []
         for each in found:
             try:
                 known = self.trusted(each)
@@ -322,8 +336,15 @@ class _Scanner:
             except FileProblem as problem:
                 results.append(_Skipped(each.path, problem.reason))
             else:
-                results.append(DiskEntry(each.path, each.disk_name, stat.size, stat.mtime_ns, stat.inode, content_hash))
+                # What was judged to be settled was another state of it.
+                changed = stat != each.stat and not self.is_known(each, stat)
+                entry = DiskEntry(each.path, each.disk_name, stat.size, stat.mtime_ns, stat.inode, content_hash)
+                results.append(each if changed else entry)
         return results
+
+    def is_known(self, found: _Found, stat: Stat) -> bool:
+        base = self.bases.file(found.path)
+        return base is not None and _same(base, _Found(found.path, found.disk_name, stat))
 
     def trusted(self, found: _Found) -> str | None:
         """Return the known hash of a file whose stat is the known one, in a quick scan."""
@@ -334,7 +355,7 @@ class _Scanner:
             return None
         return base.content_hash
 
-    def note(self, results: list[DiskEntry | _Skipped | str]) -> None:
+    def note(self, results: list[_Result]) -> None:
         for result in results:
             if isinstance(result, DiskEntry):
                 # Of two names for one path, the better one may have come second.
@@ -343,6 +364,8 @@ class _Scanner:
                     self.scan.paths.add(result.path)
             elif isinstance(result, _Skipped):
                 self.skip(result.path, result.reason)
+            elif isinstance(result, _Found):
+                self.scan.unsettled[result.path] = result.disk_name
             else:
                 self.scan.paths.add(result)
                 self.scan.unsteady = True
