@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -508,6 +509,16 @@ def test_an_accepted_change_that_the_outbox_no_longer_has_is_news(journal: Journ
     """Two processes, or a journal that was set aside in between."""
     assert journal.apply(received(accepted=[write("5me")])) == {NOTE}
     assert journal.confirmed(NOTE) == (write("5me"),)
+
+
+def test_an_answer_after_the_change_itself_keeps_the_mark_that_the_server_gave_it(journal: Journal) -> None:
+    change = edit(journal, "text")
+    hand_out(journal)
+    marked = replace(change, conflict=True)
+    journal.apply(received(marked, cursor=9))
+    journal.apply(received(accepted=[change], cursor=9))
+    assert journal.confirmed(NOTE) == (marked,)
+    assert journal.conflicts() == [NOTE]
 
 
 def test_what_the_server_lists_replaces_what_was_confirmed(journal: Journal) -> None:

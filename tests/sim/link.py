@@ -12,7 +12,7 @@ from tidenote.client.data_sync import DataSync, fetch
 from tidenote.client.journal import Journal
 from tidenote.client.policy import LinkState
 from tidenote.client.rest import error_of_code
-from tidenote.errors import CODES, Action, TidenoteError, UnreachableError
+from tidenote.errors import CODES, Action, ProtocolError, TidenoteError, UnreachableError
 from tidenote.wire.messages import encode
 from tidenote.wire.session import ClientSession, Failed, Received
 
@@ -99,15 +99,16 @@ class SimLink:
         self.caught_up = False
         if error.action is Action.RESYNC and self._resyncs == 0:
             self._resyncs += 1
-            self._attempt(self._resync(), transition)
+            quarantine = isinstance(error, ProtocolError) and error.quarantine
+            self._attempt(self._resync(quarantine=quarantine), transition)
             return
         assert error.action is not Action.STOP, f"{self.process.device.name} stopped: {error.message}"
         self._resyncs = 0
         self.state = transition(self.state, self.config, self.world.now, self.process.rng.random())
         self.world.after(1, self.process.guarded(self.step))
 
-    async def _resync(self) -> None:
-        self._tell(await DataSync(self.journal, self._rest()).run())
+    async def _resync(self, *, quarantine: bool) -> None:
+        self._tell(await DataSync(self.journal, self._rest()).run(quarantine=quarantine))
         self.process.check_replica()
         self.state = policy.closed(self.state)
 
@@ -201,7 +202,8 @@ class SimLink:
         session.receive(data)
         for event in session.events():
             if isinstance(event, Failed):
-                raise error_of_code(event.code, event.message)
+                raise error_of_code(event.code, event.message, quarantine=event.quarantine)
+            assert isinstance(event, Received), event
             altered = self.journal.apply(event)
             session.applied(event.cursor)
             self.process.check_applied(event)

@@ -628,7 +628,9 @@ class Journal:
     def _accept(self, change: Change) -> bool:
         """Move a change from the outbox to the confirmed state; return whether it was in the outbox."""
         confirmed = self.confirmed(change.key)
-        joined = join_all((*confirmed, change)).siblings
+        # What the server has told of it already may bear a mark that we did not give it.
+        is_told = any(sibling.dot == change.dot for sibling in confirmed)
+        joined = confirmed if is_told else join_all((*confirmed, change)).siblings
         rows = self._rows("WHERE key = ? ORDER BY seq", change.key)
         row = next((row for row in rows if row.change.dot == change.dot), None)
         if row and self._handed.get(row.seq, 0) > 1 and joined != confirmed:

@@ -505,7 +505,7 @@ class Passes:
             {path_of_key(key) for key in self._journal.quarantined()},
             recent_out,
             recent_in,
-            frozenset(scan.taken),
+            taken=frozenset(scan.taken),
         )
 
     def _show(self, path: str, replica: dict[str, Remote]) -> None:

@@ -665,7 +665,9 @@ async function putRow(tx: Transaction, row: NewRow): Promise<void> {
 /** Move a change from the outbox to the confirmed state. */
 async function accept(tx: Transaction, change: Change): Promise<void> {
   const confirmed = (await tx.objectStore("confirmed").get(change.key))?.changes ?? [];
-  const joined = joinAll([...confirmed, change]).siblings;
+  // What the server has told of it already may bear a mark that we did not give it.
+  const told = confirmed.some((sibling) => sameDot(sibling, change));
+  const joined = told ? confirmed : joinAll([...confirmed, change]).siblings;
   const row = (await rowsOf(tx, change.key)).find((own) => sameDot(own.change, change));
   if (row && row.handed > 1 && !sameDots(joined, confirmed)) {
     // It may have been taken in long ago, and replaced by versions of which we saw only the last.
