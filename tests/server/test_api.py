@@ -429,9 +429,19 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
         *(f"/api/v1/{path}" for path in ("history", "version", "restore", "restore-all", "undo")),
         *(f"/api/v1/{path}" for path in ("trash", "trash/restore", "gc")),
         *(f"/api/v1/{path}" for path in ("notes", "notes/{path}", "rename", "me", "pair", "redeem", "logout")),
-        *(f"/api/v1/{path}" for path in ("devices", "devices/revoke", "devices/rotate", "vaults", "vaults/set")),
+        *(
+            f"/api/v1/{path}"
+            for path in ("devices", "devices/revoke", "devices/rotate", "vaults", "vaults/set", "search")
+        ),
+        "/api/v1/holds",
+        "/api/v1/holds/decide",
         "/health",
         "/metrics",
     }
+    page = await http.get("/api/v1/openapi")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "<h2>PUT /api/v1/notes/{path}</h2>" in page.text
+    assert "<script" not in page.text
+    assert "://" not in page.text
     assert set(described["paths"]["/api/v1/blobs/{sha256}"]) == {"get", "head", "put"}
     assert "ErrorMessage" in json.dumps(described["components"])

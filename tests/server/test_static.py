@@ -97,3 +97,16 @@ async def test_the_page_is_open_to_everyone_and_the_api_is_not(tmp_path: Path) -
         assert (await http.post("/")).status_code == 401
         assert (await http.get("/api/v1/me")).status_code == 401
         assert (await http.get("/", headers={"Origin": "https://evil.example"})).status_code == 403
+
+
+async def test_what_the_policy_forbids_is_counted(tmp_path: Path) -> None:
+    async with running_server(tmp_path, no_auth=False) as server, httpx.AsyncClient(base_url=server.http_url) as http:
+        report = {"csp-report": {"blocked-uri": "inline", "document-uri": server.http_url}}
+        headers = {"Content-Type": "application/csp-report", "Origin": server.http_url}
+        for _ in range(2):
+            assert (await http.post("/api/v1/csp-report", json=report, headers=headers)).status_code == 204
+        assert (await http.post("/api/v1/csp-report", content=b"x" * 70_000)).status_code == 413
+        foreign = {"Origin": "https://evil.example"}
+        assert (await http.post("/api/v1/csp-report", json=report, headers=foreign)).status_code == 403
+        token = {"Authorization": f"Bearer {server.service.identity.console_token}"}
+        assert "tidenote_csp_reports_total 2.0" in (await http.get("/metrics", headers=token)).text

@@ -57,6 +57,9 @@ MAX_FETCH_KEYS: Final = 500
 _FETCH_STEP: Final = 20
 """How many keys a fetch reads at once, so that an answer over the limit is noticed early."""
 
+MAX_REPORT_BYTES: Final = 65_536
+"""The largest report of a browser."""
+
 BYTES: Final = "application/octet-stream"
 
 DOWNLOAD_ONLY: Final = {
@@ -228,6 +231,13 @@ async def metrics(service: Parts) -> bytes:
     return service.metrics.render()
 
 
+@post("/api/v1/csp-report", status_code=204, include_in_schema=False, request_max_body_size=MAX_REPORT_BYTES)
+async def report_violation(service: Parts, request: Asked) -> None:
+    """Count what the web app's content security policy forbade; the report itself names pages, and is not kept."""
+    await read_body(request, service)
+    service.metrics.csp_reports.inc()
+
+
 # ---------------------------------------------------------------------------------------------- blobs
 
 
@@ -323,4 +333,5 @@ ROUTES: Final[list[HTTPRouteHandler]] = [
     upload_blob,
     health,
     metrics,
+    report_violation,
 ]

@@ -19,9 +19,10 @@ from litestar.openapi.plugins import JsonRenderPlugin
 
 import tidenote
 from tidenote.errors import CODES, ProtocolError, TidenoteError
-from tidenote.server import api, conflicts_api, history_api, holds_api, identity_api, notes_api
+from tidenote.server import api, conflicts_api, history_api, holds_api, identity_api, notes_api, search_api
 from tidenote.server.auth import SOCKET, Caller, Door, Head, check_version, subprotocols
 from tidenote.server.hub import BUG
+from tidenote.server.openapi_page import PagePlugin
 from tidenote.server.responses import error_parts, error_response
 from tidenote.server.service import Service
 from tidenote.server.static import StaticFiles
@@ -40,7 +41,7 @@ OPEN_PATHS: Final = frozenset(("/health", "/api/v1/redeem", "/api/v1/csp-report"
 """What is answered to everyone; everything else asks who is there."""
 
 
-PARTS: Final = (api, conflicts_api, history_api, notes_api, identity_api, holds_api)
+PARTS: Final = (api, conflicts_api, history_api, notes_api, identity_api, holds_api, search_api)
 """The modules that serve REST."""
 
 
@@ -64,7 +65,7 @@ def create_app(service: Service) -> ASGIApp:
             version=tidenote.__version__,
             description="The REST half of the protocol; docs/protocol.md is normative.",
             path="/api/v1/openapi",
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+            render_plugins=[PagePlugin(), JsonRenderPlugin(path="/openapi.json")],
         ),
         request_max_body_size=service.config.max_frame_bytes,
         logging_config=None,

@@ -32,6 +32,9 @@ class Metrics:
         self.holds = Gauge(
             "tidenote_holds", "Devices that hold something until a person decides", registry=self.registry
         )
+        self.csp_reports = Counter(
+            "tidenote_csp_reports", "What the web app's content security policy forbade", registry=self.registry
+        )
         self.queue = Gauge("tidenote_queue", "Pushes that wait for a commit", registry=self.registry)
 
     def render(self) -> bytes:

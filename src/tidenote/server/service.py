@@ -21,6 +21,7 @@ from tidenote.server.identity import Identity
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus, PubSub
+from tidenote.server.search import Search
 from tidenote.server.store.contract import Store, VaultInfo
 from tidenote.server.store.registry import Credential, MemoryRegistry, Registry
 from tidenote.server.store.sql import SqlStore
@@ -56,6 +57,7 @@ class Service:
         metrics: what is counted.
         connections: the open sockets.
         holdings: what devices hold back until a person decides.
+        search: the index of all texts.
         upkeep: what is done when nobody waits for it.
     """
 
@@ -68,6 +70,7 @@ class Service:
     metrics: Metrics
     connections: Connections
     holdings: Holdings
+    search: Search
     upkeep: Upkeep
     _merger: Merger
     _writer: ThreadPoolExecutor
@@ -148,6 +151,7 @@ class Service:
                 )
             )
             self.upkeep.watch(self._hubs[info.name])
+            self.search.watch(self._hubs[info.name])
         return self._hubs[info.name]
 
 
@@ -192,6 +196,7 @@ async def open_service(
             identity.saw(connections.credentials)
             await identity.note_seen(everything=everything)
 
+        search = Search(config.data_dir, bus)
         service = Service(
             config=config,
             store=store,
@@ -203,6 +208,7 @@ async def open_service(
             connections=connections,
             upkeep=Upkeep(lambda: list(hubs.values()), blobs, bus, config, metrics, note_visitors),
             holdings=Holdings(),
+            search=search,
             _merger=await stack.enter_async_context(Merger()),
             _writer=writer,
             _readers=stack.enter_context(ThreadPoolExecutor(READERS, "tidenote-reader")),
@@ -212,5 +218,6 @@ async def open_service(
         for info in store.vaults() or [store.create_vault(DEFAULT_VAULT)]:
             await service._serve_vault(info)  # noqa: SLF001
         # Last, so that it ends first: it works with all that was opened before.
+        await stack.enter_async_context(search)
         await stack.enter_async_context(service.upkeep)
         yield service

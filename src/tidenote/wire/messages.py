@@ -602,6 +602,28 @@ class VaultRequest(Struct):
     on_tie: str | None = None
 
 
+class HitPart(Struct):
+    """A piece of a snippet; `hit` if it is what was searched for."""
+
+    text: str
+    hit: bool
+
+
+class SearchHit(Struct):
+    """A note that was found, and the place in it."""
+
+    key: str
+    title: str
+    parts: list[HitPart]
+
+
+class Hits(Struct):
+    """The answer of `GET /api/v1/search`, the best first; `more` if there are."""
+
+    hits: list[SearchHit]
+    more: bool
+
+
 class BlobStatus(Struct):
     """The answer to a `PUT` of a part of a blob: how many bytes the server has now."""
 
