@@ -102,6 +102,16 @@ class ServerConfig:
     """After how many days without a visit a browser has to be paired anew."""
     max_connections: int = 10_000
     """How many WebSocket connections may be open at once."""
+    max_connections_per_address: int = 1000
+    """How many of them from one network address; of IPv6, from one network of 64 bits."""
+    max_connections_per_device: int = 32
+    """How many of them of one device, its incarnations and vaults together."""
+    max_changes_per_second: int = 2000
+    """How many changes a second a device may send in the long run; what comes faster is read later."""
+    max_changes_burst: int = 20_000
+    """How many changes a device may send at once after a rest."""
+    trusted_proxies: str | None = None
+    """The addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` and `-Proto` are believed."""
     max_frame_bytes: int = 8 * 2**20
     """The largest message a client may send."""
     max_fragments: int = 4096

@@ -98,14 +98,16 @@ async def write(endpoint: str, key: str, timestamp: int) -> None:
 
 
 async def test_n7_two_thousand_devices_come_back_after_a_restart(here: World) -> None:
-    server = here.serve()
+    settings = here.root / "tidenote.toml"
+    settings.write_text(f"[server]\nmax_connections_per_address = {2 * DEVICES}\n", encoding="utf-8")
+    server = here.serve("--config", str(settings))
     devices = [Device(number, here.endpoint) for number in range(DEVICES)]
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(device.run()) for device in devices]
         await write(here.endpoint, "note:before.md", 1)
         await everyone_has(devices, "note:before.md")
         server.kill()
-        again = await asyncio.to_thread(here.serve)
+        again = await asyncio.to_thread(here.serve, "--config", str(settings))
         await write(here.endpoint, "note:after.md", 2)
         await everyone_has(devices, "note:after.md")
         assert again.running

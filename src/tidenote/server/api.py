@@ -177,6 +177,7 @@ async def sync(
         may_write=caller.may_write,
         config=service.config,
         metrics=service.metrics,
+        paces=service.paces,
     )
     status = 200 if isinstance(message, SyncAck) else CODES[message.code].http_status
     return json_response(message, status)

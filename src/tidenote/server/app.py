@@ -18,10 +18,12 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
 import tidenote
+from tidenote.core.keys import owner_of
 from tidenote.errors import CODES, ProtocolError, TidenoteError
 from tidenote.server import api, conflicts_api, history_api, holds_api, identity_api, notes_api, search_api
 from tidenote.server.auth import SOCKET, Caller, Door, Head, check_version, subprotocols
 from tidenote.server.hub import BUG
+from tidenote.server.limits import address_of
 from tidenote.server.openapi_page import PagePlugin
 from tidenote.server.responses import error_parts, error_response
 from tidenote.server.service import Service
@@ -166,7 +168,8 @@ def _connect(service: Service, scope: Scope, receive: Receive, send: Send) -> Co
     vault = vault or DEFAULT_VAULT
     caller.check_vault(vault)
     hub = service.hub(vault)
-    service.connections.check_room()
+    address = address_of(scope["client"][0] if scope["client"] else None)
+    service.connections.check_room(owner_of(device_id or ""), address)
     return Connection(
         hub,
         service.bus,
@@ -175,6 +178,8 @@ def _connect(service: Service, scope: Scope, receive: Receive, send: Send) -> Co
         may_write=caller.may_write,
         config=service.config,
         metrics=service.metrics,
+        paces=service.paces,
+        address=address,
         credential=caller.credential.id,
         nonce=nonce,
     )

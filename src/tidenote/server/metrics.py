@@ -35,6 +35,7 @@ class Metrics:
         self.csp_reports = Counter(
             "tidenote_csp_reports", "What the web app's content security policy forbade", registry=self.registry
         )
+        self.slowed = Counter("tidenote_slowed", "Pauses of devices that sent too many changes", registry=self.registry)
         self.queue = Gauge("tidenote_queue", "Pushes that wait for a commit", registry=self.registry)
 
     def render(self) -> bytes:

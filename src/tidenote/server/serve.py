@@ -195,6 +195,8 @@ def _uvicorn_config(config: ServerConfig, service: Service) -> uvicorn.Config:
         ws_per_message_deflate=False,
         ssl_certfile=config.tls_cert,
         ssl_keyfile=config.tls_key,
+        proxy_headers=bool(config.trusted_proxies),
+        forwarded_allow_ips=config.trusted_proxies or [],
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -18,6 +18,7 @@ from tidenote.server.earlier_tokens import take_over
 from tidenote.server.holds import Holdings
 from tidenote.server.hub import Hub
 from tidenote.server.identity import Identity
+from tidenote.server.limits import Crowd, Paces
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus, PubSub
@@ -56,6 +57,7 @@ class Service:
         bus: where commits are published.
         metrics: what is counted.
         connections: the open sockets.
+        paces: how fast devices may send changes.
         holdings: what devices hold back until a person decides.
         search: the index of all texts.
         upkeep: what is done when nobody waits for it.
@@ -69,6 +71,7 @@ class Service:
     bus: Bus[Publication]
     metrics: Metrics
     connections: Connections
+    paces: Paces
     holdings: Holdings
     search: Search
     upkeep: Upkeep
@@ -189,7 +192,10 @@ async def open_service(
         metrics = Metrics()
         blobs, bus = BlobStore(config.data_dir), PubSub[Publication]()
         hubs: dict[str, Hub] = {}
-        connections = Connections(config.max_connections, metrics)
+        connections = Connections(
+            Crowd(config.max_connections, config.max_connections_per_device, config.max_connections_per_address),
+            metrics,
+        )
         identity = Identity(registry, write, clock_ms, config.session_days)
 
         async def note_visitors(*, everything: bool) -> None:
@@ -206,6 +212,7 @@ async def open_service(
             bus=bus,
             metrics=metrics,
             connections=connections,
+            paces=Paces(config.max_changes_per_second, config.max_changes_burst, time.monotonic),
             upkeep=Upkeep(lambda: list(hubs.values()), blobs, bus, config, metrics, note_visitors),
             holdings=Holdings(),
             search=search,

@@ -17,6 +17,7 @@ from tidenote.config import ServerConfig
 from tidenote.core.keys import owner_of
 from tidenote.errors import CODES, Action, ProtocolError, StorageError, TidenoteError
 from tidenote.server.hub import BUG, Committed, Hub
+from tidenote.server.limits import Crowd, Paces
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus
 from tidenote.wire.messages import ErrorMessage, Notice, SyncAck, encode
@@ -65,6 +66,8 @@ class Connection:
         config: limits and timeouts.
         metrics: what to count.
         nonce: what the client calls this connection, if anything.
+        paces: how fast devices may send.
+        address: where the connection comes from.
         credential: the id of what let the device in.
     """
 
@@ -78,10 +81,14 @@ class Connection:
         may_write: bool,
         config: ServerConfig,
         metrics: Metrics,
+        paces: Paces,
+        address: str = "",
         nonce: str | None = None,
         credential: str = "",
     ) -> None:
         self.name = (hub.name, device_id)
+        self.owner = owner_of(device_id)
+        self.address = address
         self.nonce = nonce
         self.credential = credential
         self._hub = hub
@@ -89,6 +96,8 @@ class Connection:
         self._may_write = may_write
         self._config = config
         self._metrics = metrics
+        self._paces = paces
+        self._greet_before = asyncio.get_running_loop().time() + config.request_timeout_ms / 1000
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._outcomes: deque[tuple[int, Committed]] = deque()
@@ -101,7 +110,7 @@ class Connection:
         # Listen first, then read the clock: a commit in between is heard of twice rather than never.
         self._news = bus.subscribe(hub.topic, self._wake.set)
         self._session = ServerSession(
-            owner_of(device_id),
+            self.owner,
             hub.epoch,
             hub.clock,
             may_write=may_write,
@@ -158,6 +167,9 @@ class Connection:
                 while self._is_full():
                     self._room.clear()
                     await self._room.wait()
+                if pause_s := self._paces.wait_s(self.owner):
+                    self._metrics.slowed.inc()
+                    await asyncio.sleep(pause_s)
         except Exception:
             logger.exception("a message of %s could not be read", self.name)
             self.end(*BUG)
@@ -177,6 +189,7 @@ class Connection:
         while not self._gone:
             self._wake.clear()
             self._take_news()
+            self._check_greeting()
             if self._stopping:
                 reader.cancel()
                 if not self._session.waiting:
@@ -206,6 +219,11 @@ class Connection:
             number, committed = self._outcomes.popleft()
             self._session.committed(number, committed.accepted, committed.rejected, committed.clock)
 
+    def _check_greeting(self) -> None:
+        """End the connection of a client that never begins; what else it sends gives it no more time."""
+        if self._session.position is None and asyncio.get_running_loop().time() > self._greet_before:
+            self._session.fail("too_slow", f"no push came within {self._config.request_timeout_ms} ms")
+
     def _look_at_head(self) -> None:
         hub = self._hub
         self._session.published(Publication(hub.epoch, hub.clock, hub.clock, None))
@@ -225,6 +243,7 @@ class Connection:
 
     def _submit(self, step: Submit) -> None:
         self._metrics.pushes.labels("websocket").inc()
+        self._paces.take(self.owner, len(step.changes))
         self._hub.enqueue(step.changes).add_done_callback(partial(self._note, step.number))
 
     def _note(self, number: int, outcome: asyncio.Future[Committed]) -> None:
@@ -267,8 +286,8 @@ class Connection:
 class Connections:
     """All open connections: at most so many, and one per device and vault."""
 
-    def __init__(self, most: int, metrics: Metrics) -> None:
-        self._most = most
+    def __init__(self, crowd: Crowd, metrics: Metrics) -> None:
+        self._crowd = crowd
         self._metrics = metrics
         self._open: set[Connection] = set()
         self._newest: dict[tuple[str, str], Connection] = {}
@@ -278,16 +297,15 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def check_room(self) -> None:
-        """Check that one more connection may come.
+    def check_room(self, device: str, address: str) -> None:
+        """Check that one more connection of a device may come from an address.
 
         Raises:
             ProtocolError: `server_stopping`, `overloaded`.
         """
         if self._stopping:
             raise ProtocolError("the server is shutting down", "server_stopping")
-        if len(self._open) >= self._most:
-            raise ProtocolError("the server has as many connections as it may", "overloaded")
+        self._crowd.check_room(device, address)
 
     def notice(self, vault: str, topic: str) -> None:
         """Tell everyone who is connected to a vault to look again at something that is no change."""
@@ -305,7 +323,8 @@ class Connections:
         if self._stopping:
             connection.stop()
         try:
-            await connection.run()
+            with self._crowd.joined(connection.owner, connection.address):
+                await connection.run()
         finally:
             self._open.discard(connection)
             self._metrics.connections.set(len(self._open))
@@ -346,7 +365,14 @@ class Connections:
 
 
 async def answer(
-    hub: Hub, body: bytes, device_id: str, *, may_write: bool, config: ServerConfig, metrics: Metrics
+    hub: Hub,
+    body: bytes,
+    device_id: str,
+    *,
+    may_write: bool,
+    config: ServerConfig,
+    metrics: Metrics,
+    paces: Paces,
 ) -> SyncAck | ErrorMessage:
     """Return the one answer to a push that came as a request: a session that lasts for one message."""
     session = ServerSession(
@@ -366,6 +392,9 @@ async def answer(
         step = session.next_step()
         if isinstance(step, Submit):
             metrics.pushes.labels("request").inc()
+            if pause_s := paces.take(owner_of(device_id), len(step.changes)):
+                metrics.slowed.inc()
+                await asyncio.sleep(pause_s)
             committed = await hub.submit(step.changes)
             session.committed(step.number, committed.accepted, committed.rejected, committed.clock)
         elif isinstance(step, Read):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
 from tidenote.errors import ProtocolError
+from tidenote.server.limits import address_of
 
 MAX_ADDRESSES: Final = 10_000
 """Of how many addresses attempts are remembered."""
@@ -46,7 +46,7 @@ class Throttle:
         Raises:
             ProtocolError: `too_many_attempts`, and it did not count.
         """
-        now_s, name = self._clock_s(), _network(address)
+        now_s, name = self._clock_s(), address_of(address)
         own = max(self._full_at.get(name, now_s), now_s) + self._every_s
         everyone = max(self._all_full_at, now_s) + self._all_every_s
         if own > now_s + self._burst * self._every_s or everyone > now_s + self._all_burst * self._all_every_s:
@@ -56,14 +56,3 @@ class Throttle:
         self._full_at.move_to_end(name)
         if len(self._full_at) > MAX_ADDRESSES:
             self._full_at.popitem(last=False)
-
-
-def _network(address: str) -> str:
-    """Return what one person has of an address: all of IPv4's, and IPv6's first 64 bits."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv4Address):
-        return str(parsed)
-    return str(ipaddress.IPv6Network((parsed, 64), strict=False))

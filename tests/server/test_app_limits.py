@@ -1,0 +1,86 @@
+"""What one device or one address may take, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from server.running import PATIENCE_S, plain_client, running_server
+from tidenote.server.serve import Running
+
+pytestmark = pytest.mark.anyio
+
+
+async def refused(server: Running, device_id: str, **headers: str) -> bool:
+    """Say whether a device is refused because there are too many connections."""
+    try:
+        async with connect(f"{server.endpoint}?device_id={device_id}", additional_headers=headers):
+            return False
+    except InvalidStatus as error:
+        return error.response.status_code == 503 and b'"overloaded"' in error.response.body
+
+
+async def test_h5_one_address_has_its_share_of_connections(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path, max_connections_per_address=2) as server,
+        plain_client(server, "a"),
+        plain_client(server, "b"),
+    ):
+        assert await refused(server, "c")
+        assert await refused(server, "c", **{"X-Forwarded-For": "192.0.2.7"}), "nobody vouches for that"
+
+
+async def test_h5_one_device_has_its_share_of_connections(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path, max_connections_per_device=2) as server,
+        plain_client(server, "a"),
+        plain_client(server, "a~2"),
+    ):
+        assert await refused(server, "a~3")
+        assert not await refused(server, "b")
+
+
+async def test_a_trusted_proxy_says_whose_connection_it_is(tmp_path: Path) -> None:
+    async with running_server(tmp_path, max_connections_per_address=1, trusted_proxies="127.0.0.0/8") as server:
+        first, second = ({"X-Forwarded-For": address} for address in ("192.0.2.7", "192.0.2.8"))
+        async with connect(f"{server.endpoint}?device_id=a", additional_headers=first):
+            assert await refused(server, "b", **first)
+            assert not await refused(server, "b", **second)
+
+
+async def test_a_flood_of_changes_is_read_later_and_none_is_lost(tmp_path: Path) -> None:
+    async with running_server(tmp_path, max_changes_per_second=40, max_changes_burst=5) as server:
+        async with plain_client(server, "a") as a, plain_client(server, "b") as b:
+            for number in range(1, 11):
+                await a.send(a.change(f"note:{number}.md", "text", number), a.change(f"note:x{number}.md", "", number))
+            await a.until("note:10.md")
+            await b.until("note:x10.md", "")
+            assert len(b.notes) == 20
+        assert b"tidenote_slowed_total 0.0" not in server.service.metrics.render()
+        async with httpx.AsyncClient(base_url=server.http_url) as http:
+            changes = [
+                {"key": f"note:y{number}.md", "value": "", "timestamp": 50, "device_id": "c"} for number in range(10)
+            ]
+            push = {"type": "sync_push", "changes": changes, "last_ack": 0}
+            answer = await http.post("/api/v1/sync", params={"device_id": "c"}, json=push, timeout=PATIENCE_S)
+            assert answer.status_code == 200
+
+
+async def test_h4_who_connects_and_never_begins_is_closed_however_chatty(tmp_path: Path) -> None:
+    async with running_server(tmp_path, request_timeout_ms=200, head_poll_ms=50) as server:
+        for chatty in (False, True):
+            async with connect(f"{server.endpoint}?device_id=a") as socket, asyncio.timeout(PATIENCE_S):
+                with suppress(ConnectionClosed):
+                    while chatty:
+                        await socket.send('{"type": "something_else"}')
+                        with suppress(TimeoutError):
+                            await asyncio.wait_for(socket.recv(), 0.01)
+                    await socket.recv()
+                assert socket.close_code == 1013
+                assert socket.close_reason == "too_slow"
