@@ -1,11 +1,11 @@
-"""`tidenote export`, as typed."""
+"""`tidenote export` and `tidenote import`, as typed."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from e2e.processes import tidenote
+from e2e.processes import eventually, tidenote, world
 from tidenote.core.version import Change, Dot
 from tidenote.server.store.sql import SqlStore
 
@@ -30,3 +30,25 @@ def test_export_says_what_it_wrote_and_what_it_could_not(tmp_path: Path) -> None
     assert tidenote("export", tmp_path / "new", "--data", tmp_path / "data", "--at", "1999-01-01").stdout.startswith(
         f"{tmp_path / 'new'}: 0 files"
     )
+
+
+def test_import_brings_in_what_is_new_and_says_what_it_did(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "todo.md").write_text("from the old folder\n")
+    (tmp_path / "old" / "a.md").write_text("a\n")
+    with world(tmp_path) as here:
+        missing = tidenote("import", tmp_path / "old", "--data", here.data, check=False)
+        assert missing.returncode == 2
+        assert "no server runs" in missing.stderr
+        # With tokens: the command finds its own beside the server's data.
+        server = here.start("server", "serve", "--data", here.data, "--port", str(here.port))
+        eventually(lambda: "serves" in server.output, "the server runs")
+        done = tidenote("import", tmp_path / "old", "--data", here.data)
+        assert "2 files are new in vault main, 0 were there already" in done.stdout
+        (tmp_path / "old" / "todo.md").write_text("another\n")
+        done = tidenote("import", tmp_path / "old", "--data", here.data)
+        assert "1 files are new in vault main, 1 were there already" in done.stdout
+        assert "todo.md is there with another text: this one is todo (imported).md" in done.stdout
+        assert tidenote("import", tmp_path / "nowhere", "--data", here.data, check=False).returncode == 2
+    tidenote("export", tmp_path / "out", "--data", here.data)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"todo.md", "todo (imported).md", "a.md"}

@@ -52,23 +52,39 @@ def ask(
     import httpx
 
     from tidenote.client.rest import error_from
-    from tidenote.server.local import find
     from tidenote.wire.messages import decode, encode
 
-    folder = load_server_config({"data_dir": data}, file=config).data_dir
-    server = find(folder)
-    if server is None:
-        _not_running(folder)
+    server = local_server(data, config)
     headers = {"Authorization": f"Bearer {server.token}"}
     try:
         with httpx.Client(base_url=server.url, headers=headers, verify=_trust(server), timeout=TIMEOUT_S) as client:
             content = None if body is None else encode(body)
             response = client.request(method, f"/api/v1/{path}", content=content, params=params)
     except httpx.ConnectError:
-        _not_running(folder)
+        _not_running(_data_folder(data, config))
     if response.status_code != 200:
         raise error_from(response.status_code, response.content)
     return decode(response.content, kind)
+
+
+def local_server(data: Path | None, config: Path | None) -> LocalServer:
+    """Return the server that runs on this machine.
+
+    Args:
+        data: its data folder; None for the usual one.
+        config: a settings file.
+
+    Raises:
+        typer.Exit: none runs, after saying so.
+    """
+    from tidenote.server.local import find
+
+    folder = _data_folder(data, config)
+    return find(folder) or _not_running(folder)
+
+
+def _data_folder(data: Path | None, config: Path | None) -> Path:
+    return load_server_config({"data_dir": data}, file=config).data_dir
 
 
 def _not_running(folder: Path) -> NoReturn:

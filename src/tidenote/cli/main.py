@@ -108,6 +108,9 @@ app.command(
 app.command(
     "export", epilog=_example("tidenote export notes.zip", "tidenote export ~/Copy --at 'yesterday 18:00' --data DIR")
 )(transfer.export)
+app.command("import", epilog=_example("tidenote import ~/Old-notes", "tidenote import ~/Recipes --vault recipes"))(
+    transfer.import_
+)
 app.command("doctor", epilog=_example("tidenote doctor ~/Notes"))(doctor.doctor)
 app.command("demo", epilog=_example("tidenote demo", "tidenote demo --dir /tmp/notes --port 9000"))(demo.demo)
 

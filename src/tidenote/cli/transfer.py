@@ -1,20 +1,31 @@
-"""`tidenote export`: plain files out of a vault."""
+"""`tidenote export` and `tidenote import`: plain files out of a vault, and into one."""
 
 from __future__ import annotations
 
+import os
+import secrets
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import Annotated, Final
 
 import typer
 
 from tidenote.cli import console
+from tidenote.cli.local import local_server
 from tidenote.cli.moments import HELP as TIME_HELP
 from tidenote.cli.past import moment
 from tidenote.cli.progress import bar
-from tidenote.config import load_server_config
+from tidenote.config import SyncConfig, load_server_config
+from tidenote.core.keys import path_of_key
 from tidenote.wire.messages import DEFAULT_VAULT
 
-MAX_NAMED = 20
+PATIENCE_S: Final = 600.0
+"""How long it may take until everything that the vault has is known."""
+
+LEFT_OUT: Final = 4
+"""The exit status if the server refused something."""
+
+MAX_NAMED: Final = 20
 """How many notes a remark names before it counts the rest."""
 
 
@@ -36,6 +47,50 @@ def export(
     _remark("have versions that nobody has settled yet; they lie beside them", done.unsettled)
     _remark("are older than asked for: the history keeps nothing later from before then", done.gone)
     _remark("are missing: the history keeps nothing of them from then", done.missing)
+
+
+def import_(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder; it is only read.")],
+    vault: Annotated[str, typer.Option(metavar="NAME", help="The vault.")] = DEFAULT_VAULT,
+    hidden: Annotated[bool, typer.Option("--hidden", help="Hidden files and folders, too.")] = False,
+    data: Annotated[Path | None, typer.Option(metavar="DIR", help="The data folder of the running server.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A settings file.")] = None,
+) -> None:
+    """Bring the files of a folder into a vault, once. Nothing is overwritten. Run it on the server's machine.
+
+    To keep the folder and the vault the same from then on, use `tidenote sync` instead.
+    """
+    folder = console.existing_folder(folder)
+    console.log_to_stderr("ERROR", but="tidenote.client")
+    console.run(_import(folder, vault, data, config, hidden=hidden))
+
+
+async def _import(folder: Path, vault: str, data: Path | None, config: Path | None, *, hidden: bool) -> int | None:
+    from tidenote.client.client import SyncClient
+    from tidenote.vault.ignore import IgnoreRules
+    from tidenote.vault.importer import import_folder
+
+    server = local_server(data, config)
+    if server.tls_cert:
+        os.environ["SSL_CERT_FILE"] = server.tls_cert
+    settings = SyncConfig(
+        device_id=f"import-{secrets.token_hex(4)}",
+        sync_endpoint=f"ws{server.url.removeprefix('http')}/ws/sync",
+        vault=vault,
+        token=server.token,
+    )
+    with TemporaryDirectory(prefix="tidenote-") as room, bar("bringing files in") as step:
+        async with SyncClient(settings, Path(room) / "journal.db") as client:
+            await client.caught_up(PATIENCE_S)
+            done = await import_folder(folder, Path(room) / "copy", client, IgnoreRules(hidden=hidden), step=step)
+            await client.flush()
+            refused = {path_of_key(parked.key): parked.message for parked in client.status().parked}
+    console.say(f"{folder}: {done.written} files are new in vault {vault}, {done.same} were there already")
+    for path, name in done.beside.items():
+        console.say(f"  {path} is there with another text: this one is {name}")
+    for path, reason in {**done.skipped, **refused}.items():
+        console.say(f"  {path} was left out: {reason}")
+    return LEFT_OUT if refused else None
 
 
 def _remark(what: str, notes: list[str]) -> None:

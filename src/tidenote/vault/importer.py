@@ -1,0 +1,106 @@
+"""Brings the files of any folder into a vault, once: nothing that is there is overwritten, the folder stays as it is.
+
+What has the same content is left alone. What has a name that is taken by something else goes beside it, as
+`todo (imported).md`: a person decides later which to keep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from tidenote.client.client import SyncClient, key_of
+from tidenote.core.keys import STATE_FOLDER
+from tidenote.errors import RefusedChange
+from tidenote.vault.bases import Bases
+from tidenote.vault.files import RealFiles
+from tidenote.vault.ignore import IgnoreRules
+from tidenote.vault.plan import DiskEntry
+from tidenote.vault.scan import scan_folder
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import did.
+
+    Attributes:
+        written: how many files are new in the vault.
+        same: how many were there already.
+        beside: path -> the name under which it is now, because another content has its own.
+        skipped: path -> why it was left out.
+    """
+
+    written: int = 0
+    same: int = 0
+    beside: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+async def import_folder(
+    source: Path, copy: Path, client: SyncClient, rules: IgnoreRules, *, step: Callable[[int, int], object]
+) -> Imported:
+    """Write every file of a folder that a vault has not to it.
+
+    Args:
+        source: the folder; it is only read.
+        copy: a new folder for a copy of it, so that all files are of one moment and no link is followed.
+        client: of the vault; it has caught up.
+        rules: what is left out, besides what its ignore files say.
+        step: is told how many files are done, and of how many.
+
+    Raises:
+        FolderError, OSError: the folder cannot be read, or not copied.
+        StorageError: a disk refuses.
+    """
+    await asyncio.to_thread(_copy, source, copy)
+    with closing(RealFiles(copy)) as files:
+        scan = await asyncio.to_thread(scan_folder, files, rules, Bases())
+    done = Imported(skipped=dict(scan.skipped))
+    for number, entry in enumerate(scan.entries.values()):
+        step(number, len(scan.entries))
+        try:
+            await _import(copy, client, entry, done)
+        except RefusedChange as refusal:
+            done.skipped[entry.path] = refusal.message
+    step(len(scan.entries), len(scan.entries))
+    return done
+
+
+async def _import(copy: Path, client: SyncClient, entry: DiskEntry, done: Imported) -> None:
+    name = entry.path
+    for path in (entry.path, *_beside(entry.path)):
+        there = client.journal.winner(key_of(path))
+        if there is None or there.deleted:
+            name = path
+            break
+        if there.content_hash == entry.content_hash:
+            done.same += 1
+            return
+    await client.put(name, copy / entry.disk_name)
+    done.written += 1
+    if name != entry.path:
+        done.beside[entry.path] = name
+
+
+def _beside(path: str) -> list[str]:
+    """Return names like a name, in the order in which they are tried."""
+    pure = PurePosixPath(path)
+    marks = ["imported", *(f"imported {number}" for number in range(2, 1000))]
+    return [str(pure.with_name(f"{pure.stem} ({mark}){pure.suffix}")) for mark in marks]
+
+
+def _copy(source: Path, copy: Path) -> None:
+    def odd(folder: str, names: list[str]) -> set[str]:
+        """Leave out what is neither file, folder nor link, and a state folder."""
+        kinds = {name: os.lstat(Path(folder, name)).st_mode for name in names}
+        usual = (stat.S_ISREG, stat.S_ISDIR, stat.S_ISLNK)
+        return {name for name, mode in kinds.items() if name == STATE_FOLDER or not any(is_(mode) for is_ in usual)}
+
+    shutil.copytree(source, copy, symlinks=True, ignore=odd)
+    (copy / STATE_FOLDER).mkdir()
