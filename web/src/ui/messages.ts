@@ -112,6 +112,7 @@ export const messages = {
     open: "Open the link (Ctrl+click)",
     attached: (name: string) => `“${name}” was attached.`,
     attachFailed: (name: string) => `“${name}” could not be attached.`,
+    task: "Task",
     binary: "This is a file, not a text.",
     download: "Download",
     fileMissing: "Its bytes are not in this browser. Connect to load them.",

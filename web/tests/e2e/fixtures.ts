@@ -67,6 +67,11 @@ export function textOf(page: Page): Promise<string> {
   );
 }
 
+/** Wait until the open note has a text, in this browser and as others see it: nothing waits to be sent. */
+export async function expectSaved(page: Page): Promise<void> {
+  await expect(page.getByText(/^On the server/)).toBeVisible();
+}
+
 /** Another browser: its own storage, and so a device of its own. */
 export async function anotherBrowser(context: BrowserContext): Promise<Page> {
   const browser = context.browser();

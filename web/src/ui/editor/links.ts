@@ -1,5 +1,5 @@
 /** Wikilinks, tags and addresses in the editor: marked, and followed by a click with Ctrl or Cmd, or by a key. */
-import { RangeSetBuilder, type Extension } from "@codemirror/state";
+import { type Extension, Prec, RangeSetBuilder } from "@codemirror/state";
 import { syntaxTree } from "@codemirror/language";
 import { Decoration, type DecorationSet, EditorView, keymap, ViewPlugin, type ViewUpdate } from "@codemirror/view";
 
@@ -82,7 +82,8 @@ export function noteLinks(
         return wanted && position !== null && open(view, position);
       },
     }),
-    keymap.of([{ key: "Mod-Enter", run: (view) => open(view, view.state.selection.main.head) }]),
+    // Where there is no link the key does what it always does.
+    Prec.high(keymap.of([{ key: "Mod-Enter", run: (view) => open(view, view.state.selection.main.head) }])),
   ];
 }
 

@@ -40,7 +40,12 @@ export function editorSetup({ label, paths }: Setup): Extension {
     highlightSpecialChars(),
     highlightSelectionMatches(),
     EditorView.lineWrapping,
-    EditorView.contentAttributes.of({ "aria-label": label, spellcheck: "true", autocapitalize: "sentences" }),
+    EditorView.contentAttributes.of({
+      "aria-label": label,
+      tabindex: "0",
+      spellcheck: "true",
+      autocapitalize: "sentences",
+    }),
     indentUnit.of("  "),
     // Without the languages that `markdown()` brings for HTML, styles and scripts: half of the bundle.
     markdownLanguage,

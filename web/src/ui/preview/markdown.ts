@@ -4,6 +4,7 @@
  */
 import MarkdownIt, { type Env, type RendererRule, type StateCore, type StateInline } from "markdown-it";
 
+import { messages } from "../messages";
 import { href } from "../routes";
 import { type LinkIndex, TAG, WIKILINK, wikilinkOf } from "./links";
 
@@ -140,7 +141,13 @@ function taskRule(state: StateCore): void {
     const box = new state.Token("task", "input", 0);
     box.attrSet("type", "checkbox");
     box.attrSet("disabled", "");
-    box.attrSet("aria-label", text.content);
+    box.attrSet(
+      "aria-label",
+      token.children
+        ?.map((child) => child.content)
+        .join("")
+        .trim() || messages.editor.task,
+    );
     if (task[1] !== " ") box.attrSet("checked", "");
     item.attrSet("class", "task");
     token.children?.unshift(box);

@@ -1,0 +1,75 @@
+/** What axe finds, on every page, in both colours and both widths. */
+import type { Page } from "@playwright/test";
+import type { AxeResults } from "axe-core";
+import axe from "axe-core";
+
+import { expect, openApp, test } from "./fixtures";
+
+// The policy lets no foreign script in, and axe is one; what it looks at is the same.
+test.use({ bypassCSP: true });
+
+const PAGES = [
+  "notes",
+  "note/Ideas/boat.md",
+  "search?q=boat",
+  "conflicts",
+  "trash",
+  "devices",
+  "vaults",
+  "history/Ideas/boat.md",
+  "moment",
+];
+
+declare global {
+  interface Window {
+    axe: { run(options: object): Promise<AxeResults> };
+  }
+}
+
+async function expectAccessible(page: Page, where: string): Promise<void> {
+  const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
+  const serious = violations
+    .filter(({ impact }) => impact === "serious" || impact === "critical")
+    .map(
+      ({ id, nodes }) =>
+        `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary ?? ""}`).join("; ")}`,
+    );
+  expect(serious, where).toEqual([]);
+}
+
+for (const width of [360, 1280]) {
+  for (const colorScheme of ["light", "dark"] as const) {
+    test(`no serious problem at ${String(width)} px in ${colorScheme}`, async ({ page, server }) => {
+      await server.seed([
+        [
+          "note:Ideas/boat.md",
+          "---\ntags: [a]\n---\n# A boat\n\n- [ ] *measure* the [[garage]]\n\n> #wood `code`\n\n| a | b |\n|--|--|\n| 1 | 2 |\n",
+        ],
+        ["note:Donaudampfschifffahrtsgesellschaftskapitänsmützenknopf.md", "# Lang\n"],
+      ]);
+      await page.setViewportSize({ width, height: 800 });
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+      await openApp(page);
+      await page.addScriptTag({ content: axe.source });
+      for (const where of PAGES) {
+        await page.goto(`/#/${where}`);
+        await expect(page.locator("h1").first()).toBeVisible();
+        await expect(page.locator("main")).not.toContainText("Loading");
+        await expectAccessible(page, where);
+        // Nothing is wider than the window.
+        expect(await page.evaluate(() => document.documentElement.scrollWidth), where).toBe(width);
+      }
+      await page.goto("/#/notes");
+      for (const [keys, name] of [
+        ["?", "Keyboard shortcuts"],
+        ["Control+k", "Open a note"],
+        ["Alt+n", "New note"],
+      ] as const) {
+        await page.keyboard.press(keys);
+        await expect(page.getByRole("dialog", { name })).toBeVisible();
+        await expectAccessible(page, name);
+        await page.keyboard.press("Escape");
+      }
+    });
+  }
+}

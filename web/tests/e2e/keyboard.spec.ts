@@ -1,0 +1,85 @@
+/** The main paths without a pointer. */
+import { editorOf, eventually, expect, openApp, test } from "./fixtures";
+
+test("create, write, link, find, rename and delete by keyboard alone", async ({ page, folder }) => {
+  await openApp(page);
+  await page.keyboard.press("?");
+  await expect(page.getByRole("dialog", { name: "Keyboard shortcuts" })).toBeVisible();
+  await page.keyboard.press("Escape");
+
+  await page.keyboard.press("Alt+n");
+  await page.keyboard.type("Ideas/Boat");
+  await page.keyboard.press("Enter");
+  await expect(editorOf(page)).toBeFocused();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type("Ask [[Ada]] about #wood.");
+  await eventually(
+    async () => (await folder.read("Ideas/Boat.md")) === "# Boat\n\nAsk [[Ada]] about #wood.",
+    "the folder has the note",
+  );
+
+  // The link leads to a note that nobody has written yet.
+  for (let step = 0; step < " about #wood.".length + 4; step += 1) await page.keyboard.press("ArrowLeft");
+  await page.keyboard.press("Control+Enter");
+  await expect(page.getByText("There is no note of this name.")).toBeVisible();
+  await page.getByRole("button", { name: "Create it" }).focus();
+  await page.keyboard.press("Enter");
+  await expect(editorOf(page)).toContainText("Ada");
+
+  await page.keyboard.press("Control+k");
+  await page.keyboard.type("boat");
+  await page.keyboard.press("Enter");
+  await expect(editorOf(page)).toContainText("#wood");
+
+  await page.keyboard.press("Alt+r");
+  await page.keyboard.type("Ship");
+  await page.keyboard.press("Enter");
+  await eventually(async () => (await folder.read("Ideas/Ship.md")) !== null, "the folder has the new name");
+  await expect(page.getByRole("heading", { level: 1 }).first()).toHaveText("Ship");
+
+  await page.getByRole("button", { name: "Note", exact: true }).focus();
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("ArrowUp");
+  await expect(page.getByRole("menuitem", { name: "Delete" })).toBeFocused();
+  await page.keyboard.press("Enter");
+  await eventually(async () => (await folder.read("Ideas/Ship.md")) === null, "the folder has deleted the note");
+  await page.getByRole("button", { name: "Undo" }).focus();
+  await page.keyboard.press("Enter");
+  await eventually(async () => (await folder.read("Ideas/Ship.md")) !== null, "the folder has the note again");
+});
+
+test("the tree has the keys of a tree", async ({ page, server }) => {
+  await server.seed([
+    ["note:A/one.md", "one"],
+    ["note:A/two.md", "two"],
+    ["note:three.md", "three"],
+  ]);
+  await openApp(page);
+  const tree = page.getByRole("tree", { name: "Notes by folder" });
+  await tree.focus();
+  const active = () =>
+    tree.evaluate((element) =>
+      document.getElementById(element.getAttribute("aria-activedescendant") ?? "")?.textContent.trim(),
+    );
+  await page.keyboard.press("ArrowRight");
+  await expect(tree.getByRole("treeitem", { name: "one" })).toBeVisible();
+  await page.keyboard.press("ArrowRight");
+  expect(await active()).toMatch(/^one/);
+  await page.keyboard.press("ArrowDown");
+  expect(await active()).toMatch(/^two/);
+  await page.keyboard.press("ArrowLeft");
+  expect(await active()).toMatch(/^A/);
+  await page.keyboard.press("End");
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL(/#\/note\/three\.md$/);
+});
+
+test("every place is reached by G and a letter, and the content by one key", async ({ page }) => {
+  await openApp(page);
+  await page.keyboard.press("g");
+  await page.keyboard.press("c");
+  await expect(page).toHaveURL(/#\/conflicts$/);
+  await page.keyboard.press("/");
+  await expect(page).toHaveURL(/#\/search$/);
+  await expect(page.getByRole("searchbox")).toBeFocused();
+});
