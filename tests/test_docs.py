@@ -201,6 +201,7 @@ def test_every_file_that_a_page_names_exists(name: str) -> None:
     named = set(re.findall(r"`([a-z_/]+\.(?:py|sh|lock|toml|md)|[a-z_]+/[a-z_/]*)`", page(name)))
     source = ROOT / "src" / "tidenote"
     places = [ROOT, source, *(source / part for part in ("core", "wire", "server", "client", "vault"))]
+    places += [ROOT / "web", ROOT / "web" / "src" / "ui"]
     assert {path for path in named if not any((place / path).exists() for place in places)} == set()
 
 

@@ -31,6 +31,7 @@ def test_two_folders_are_kept_the_same_and_ctrl_c_ends_everything(here: World) -
     (phone / "Welcome.md").write_text("written on the phone", encoding="utf-8")
     eventually(lambda: (laptop / "Welcome.md").read_text() == "written on the phone", "it arrives")
     assert str(laptop) in demo.output
+    assert here.url + "/" in demo.output
     hint = re.search(rf"(\S*tidenote) status '{laptop}'", demo.output)
     assert hint
     assert shutil.which(hint[1]), "what the hint says can be typed"

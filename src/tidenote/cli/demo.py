@@ -62,7 +62,7 @@ async def _run(folder: Path, port: int) -> None:
         device(DEVICES[0]) as two,
         device(DEVICES[1]) as three,
     ):
-        _print_hints(folder, endpoint)
+        _print_hints(folder, endpoint, page=f"http://127.0.0.1:{port}/")
         await asyncio.wait((one, two, three), return_when=asyncio.FIRST_COMPLETED)
         console.fail("a part of the demo ended by itself; what it printed last is above")
 
@@ -107,7 +107,7 @@ async def _print_lines(name: str, lines: asyncio.StreamReader, up_when: str, is_
         is_up.set_result(False)
 
 
-def _print_hints(folder: Path, endpoint: str) -> None:
+def _print_hints(folder: Path, endpoint: str, page: str) -> None:
     first, second = (folder / device for device in DEVICES)
     # In a clone the command is in its environment only.
     command = "tidenote" if shutil.which("tidenote") else Path(sys.executable).with_name("tidenote")
@@ -116,7 +116,10 @@ Two folders, kept the same:
     {first}
     {second}
 
-Open them in any editor, or try in another terminal:
+The same notes in a browser, live and offline:
+    {page}
+
+Open the folders in any editor, or try in another terminal:
     echo "written on the laptop" >> '{first}/Welcome.md'
     cat '{second}/Welcome.md'
     {command} status '{first}'

@@ -36,15 +36,18 @@ export function attachments(attaching: Attaching): Extension {
   });
 }
 
+/** What is attached at the same time must not choose the same name. */
+let last: Promise<void> = Promise.resolve();
+
 /** Store files and insert a link for each at a place of the text. */
-export async function attach(
-  view: EditorView,
-  files: readonly File[],
-  at: number,
-  attaching: Attaching,
-): Promise<void> {
+export function attach(view: EditorView, files: readonly File[], at: number, attaching: Attaching): Promise<void> {
+  last = last.then(() => attachNow(view, files, at, attaching));
+  return last;
+}
+
+async function attachNow(view: EditorView, files: readonly File[], at: number, attaching: Attaching): Promise<void> {
   const { replica, path, done, failed } = attaching;
-  view.dispatch({ selection: { anchor: at } });
+  view.dispatch({ selection: { anchor: Math.min(at, view.state.doc.length) } });
   for (const file of files) {
     try {
       const target = await freePath(replica, file);

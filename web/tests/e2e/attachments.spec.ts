@@ -1,0 +1,59 @@
+/** Files in notes: dropped, pasted, shown, and never run. */
+import { editorOf, eventually, expect, openApp, openNote, test } from "./fixtures";
+
+/** One transparent pixel. */
+const PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+test("a picture that is pasted becomes a file of the vault, and is seen in the preview", async ({ page, folder }) => {
+  await folder.write("Ideas/boat.md", "# A boat\n\n");
+  await openNote(page, "Ideas/boat.md");
+  await editorOf(page).focus();
+  await page.keyboard.press("Control+End");
+  await editorOf(page).evaluate((content, pixel) => {
+    const bytes = Uint8Array.from(atob(pixel), (character) => character.charCodeAt(0));
+    const clipboardData = new DataTransfer();
+    clipboardData.items.add(new File([bytes], "my plan.png", { type: "image/png" }));
+    content.dispatchEvent(
+      new ClipboardEvent("paste", { clipboardData, bubbles: true, composed: true, cancelable: true }),
+    );
+  }, PIXEL);
+  const picture = page.getByRole("region", { name: "Preview" }).getByRole("img", { name: "my plan.png" });
+  await expect(picture).toHaveAttribute("src", /^blob:/);
+  await expect.poll(() => picture.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBe(1);
+  await eventually(
+    async () =>
+      (await folder.read("Ideas/boat.md")) === "# A boat\n\n![my plan.png](../attachments/my%20plan.png)" &&
+      (await folder.read("attachments/my plan.png")) !== null,
+    "the folder has the note and the picture",
+  );
+});
+
+test("a picture that lies in the folder is seen, and can be opened and downloaded", async ({ page, folder }) => {
+  await folder.write("plan.png", Buffer.from(PIXEL, "base64"));
+  await folder.write("boat.md", "![the plan](plan.png) ![[plan.png]]\n");
+  await openNote(page, "boat.md");
+  const pictures = page.getByRole("region", { name: "Preview" }).getByRole("img");
+  await expect(pictures.first()).toHaveAttribute("src", /^blob:/);
+  await expect(pictures.nth(1)).toHaveAttribute("src", /^blob:/);
+  await openApp(page, "/#/note/plan.png");
+  await expect(page.getByRole("img", { name: "plan.png" })).toBeVisible();
+  const download = page.waitForEvent("download");
+  await page.getByRole("link", { name: "Download" }).click();
+  expect((await download).suggestedFilename()).toBe("plan.png");
+});
+
+test("two files of one name do not overwrite each other", async ({ page, folder }) => {
+  await folder.write("note.md", "text\n");
+  await openNote(page, "note.md");
+  for (const content of ["first", "second"]) {
+    await page
+      .locator('input[type="file"]')
+      .setInputFiles({ name: "data.bin", mimeType: "", buffer: Buffer.from(content) });
+  }
+  await eventually(
+    async () =>
+      (await folder.read("attachments/data.bin")) === "first" &&
+      (await folder.read("attachments/data (2).bin")) === "second",
+    "the folder has both files",
+  );
+});
