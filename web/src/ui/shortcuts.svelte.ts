@@ -67,7 +67,7 @@ function describe(event: KeyboardEvent): string {
 function isTyping(event: KeyboardEvent): boolean {
   // The editor lives in a shadow root; its path begins inside.
   const target = event.composedPath()[0];
-  return (
-    target instanceof HTMLElement && (target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName))
-  );
+  if (!(target instanceof HTMLElement)) return false;
+  // Who stands on a choice or a tick types nothing.
+  return target.isContentEditable || target.matches("input:not([type=radio], [type=checkbox]), textarea, select");
 }
