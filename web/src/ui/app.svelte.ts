@@ -1,5 +1,6 @@
 /** What all pages share: who this browser is, the vault's replica, and what of it is shown now. */
 import { keyOfPath, type NoteInfo, Replica, type Status } from "../sync";
+import { rescue } from "./editor/rescue";
 import { Api, ApiError, type Me, type Role } from "./api";
 
 /** Where the app is on its way: `pairing` if the server does not know this browser. */
@@ -69,6 +70,7 @@ export class App {
     try {
       const replica = await Replica.open({ endpoint: location.origin, vault: name, deviceId: this.deviceId });
       localStorage.setItem(VAULT_KEY, name);
+      await rescue(name, replica);
       this.#follow(replica);
       this.phase = "ready";
     } catch {

@@ -73,3 +73,40 @@ for (const width of [360, 1280]) {
     });
   }
 }
+
+test("words of German length break nothing, at 360 px and at 1280", async ({ page, server }) => {
+  await server.seed([["note:Ideas/boat.md", "# A boat\n"]]);
+  for (const width of [360, 1280]) {
+    await page.setViewportSize({ width, height: 800 });
+    await openApp(page);
+    for (const where of PAGES) {
+      await page.goto(`/#/${where}`);
+      await expect(page.locator("h1").first()).toBeVisible();
+      await expect(page.locator("main")).not.toContainText("Loading");
+      await page.evaluate(stretch);
+      expect(await page.evaluate(() => document.documentElement.scrollWidth), where).toBe(width);
+      // What can be pressed stays inside of the window.
+      const outside = await page.evaluate(() =>
+        [...document.querySelectorAll("button, a, input")]
+          .filter((element) => element.checkVisibility({ checkVisibilityCSS: true }))
+          .filter((element) => !element.closest(".skip, .visually-hidden, [tabindex='-1']"))
+          .filter((element) => element.getBoundingClientRect().right > innerWidth + 1)
+          .map((element) => element.outerHTML),
+      );
+      expect(outside, where).toEqual([]);
+      await page.reload();
+    }
+  }
+});
+
+/** Make every word of the page longer, as a translation does, and one in three very long. */
+function stretch(): void {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  let count = 0;
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    node.textContent = (node.textContent ?? "").replace(/\p{L}{3,}/gu, (word) => {
+      count += 1;
+      return count % 3 ? `${word}ungen` : `${word}sbenachrichtigungsverarbeitung`;
+    });
+  }
+}

@@ -88,6 +88,28 @@ test("two browsers type into one line, and no word is lost", async ({ page, cont
   await other.context().close();
 });
 
+test("two tabs of one browser are one device, and type into one note", async ({ page, context, server }) => {
+  await server.put("tabs.md", "middle");
+  await openNote(page, "tabs.md");
+  const other = await context.newPage();
+  await openNote(other, "tabs.md");
+  await editorOf(page).focus();
+  await page.keyboard.press("Control+Home");
+  await page.keyboard.type("from the first tab ", { delay: 10 });
+  await editorOf(other).focus();
+  await other.keyboard.press("Control+End");
+  await other.keyboard.type(" from the second tab", { delay: 10 });
+  const wanted = "from the first tab middle from the second tab";
+  for (const tab of [page, other]) await expect.poll(() => textOf(tab)).toBe(wanted);
+  await expect.poll(async () => (await fetch(`${server.origin}/api/v1/notes/tabs.md`)).text()).toBe(wanted);
+  // The tab that had the connection goes; the other one takes over.
+  await page.close();
+  await other.keyboard.type(", alone now");
+  await expect
+    .poll(async () => (await fetch(`${server.origin}/api/v1/notes/tabs.md`)).text())
+    .toBe(`${wanted}, alone now`);
+});
+
 test("a remote edit moves neither the cursor nor the undo of the person who types", async ({ page, folder }) => {
   await folder.write("note.md", "one\ntwo\nthree\n");
   await openNote(page, "note.md");

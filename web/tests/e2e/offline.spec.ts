@@ -33,6 +33,22 @@ test("offline edits survive a reload, and arrive on return", async ({ page, cont
   );
 });
 
+test("what was typed the moment before a tab goes away is there when it comes back", async ({
+  page,
+  context,
+  server,
+}) => {
+  await server.put("note.md", "words");
+  await openNote(page, "note.md");
+  await editorOf(page).focus();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.insertText(" and a last one");
+  await page.goto("about:blank");
+  const again = await context.newPage();
+  await openNote(again, "note.md");
+  await expect.poll(() => textOf(again)).toBe("words and a last one");
+});
+
 test("a server that goes away and comes back is noticed by itself", async ({ page, server }) => {
   await server.put("note.md", "words");
   await openNote(page, "note.md");

@@ -39,6 +39,8 @@ export class NoteSession {
   #queue: Promise<void> = Promise.resolve();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #ended = false;
+  /** The time of the deletion that was spoken of last. */
+  #toldOf = 0;
   readonly #unsubscribe: () => void;
 
   constructor(
@@ -97,12 +99,28 @@ export class NoteSession {
     });
   }
 
+  /**
+   * Let go of the note at once, because its tab goes away.
+   *
+   * @returns what is unsent, what it is based on, and what is just being saved; null if nothing is unsent.
+   */
+  leave(): { text: string; base: readonly Dot[]; saving: string | null } | null {
+    const { base, saving } = this.view.state.field(unsent);
+    const left = hasUnsent(this.view.state)
+      ? { text: this.text, base, saving: saving && fromEditor(saving.text.toString(), this.#lineEnd) }
+      : null;
+    clearTimeout(this.#timer);
+    this.#unsubscribe();
+    this.#ended = true;
+    return left;
+  }
+
   /** Save what is unsent and let go of the note. */
   async end(): Promise<void> {
     const last = this.flush();
     this.#unsubscribe();
-    this.#ended = true;
     await last;
+    this.#ended = true;
   }
 
   #run(step: () => Promise<void>): Promise<void> {
@@ -112,7 +130,8 @@ export class NoteSession {
 
   async #save(): Promise<void> {
     const { view } = this;
-    if (this.#state === "loading" || this.#state === "binary" || !hasUnsent(view.state)) return;
+    const isText = this.#state !== "loading" && this.#state !== "binary";
+    if (this.#ended || !isText || !hasUnsent(view.state)) return;
     const { base } = view.state.field(unsent);
     const { text } = this;
     view.dispatch(save(view.state));
@@ -125,6 +144,8 @@ export class NoteSession {
       this.#timer ??= setTimeout(() => void this.flush(), RETRY_AFTER_MS);
       return;
     }
+    // A tab that goes away has put its text aside as it was.
+    if (this.#ended) return;
     view.dispatch(saved(view.state, dot));
     if (hasUnsent(view.state)) this.scheduleSave();
   }
@@ -137,10 +158,23 @@ export class NoteSession {
       return;
     }
     const text = await textOf(note, this.replica);
-    if (text === null) this.#become("binary");
-    else if (this.#state === "loading" || this.#state === "absent") this.#open(text, note.dot);
+    if (text === null) {
+      // What was being typed goes beside the bytes that somebody put in its place.
+      await this.#save();
+      this.#become("binary");
+    } else if (this.#state === "loading" || this.#state === "absent") this.#open(text, note.dot);
     else this.#receive(text, note.dot);
+    this.#tellOfDeletion(note);
     this.events.note(note);
+  }
+
+  /** A deletion beside what was written here and not sent yet: the text stays, and its author hears of it, once. */
+  #tellOfDeletion(note: Note): void {
+    const deletion = note.pending
+      ? note.siblings.find((change) => change.value === null && !change.moved_to)
+      : undefined;
+    if (deletion && deletion.timestamp !== this.#toldOf) this.events.kept();
+    this.#toldOf = deletion?.timestamp ?? this.#toldOf;
   }
 
   #open(text: string, dot: Dot): void {
@@ -168,7 +202,6 @@ export class NoteSession {
     if (hasUnsent(this.view.state)) {
       // Its base is the version that was deleted: an edit beside a deletion stays, and follows a rename.
       await this.#save();
-      if (target === null) this.events.kept();
     } else if (target === null) {
       this.#become("deleted");
     }

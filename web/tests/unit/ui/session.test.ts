@@ -163,3 +163,46 @@ test("bytes that are no text are not shown as text", async () => {
   const { states } = await openNote(replica);
   expect(states).toEqual(["binary"]);
 });
+
+test("text that was being typed goes beside bytes that take its place", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, type, states } = await openNote(replica);
+  type(" two");
+  const put = vi.spyOn(replica, "put");
+  const blob = { sha256: "0".repeat(64), size: 3 };
+  const dot = { timestamp: 9, device_id: "laptop" };
+  const bytes = { key: KEY, text: null, blob, dot, siblings: [], conflict: false, pending: false };
+  vi.spyOn(replica, "get").mockResolvedValue(bytes);
+  vi.spyOn(replica, "blob").mockResolvedValue(new Blob([new Uint8Array([0xff, 0xfe, 0])]));
+  await session.refresh();
+  expect(put).toHaveBeenCalledWith(KEY, "one two", expect.objectContaining({ live: true }));
+  expect(states.at(-1)).toBe("binary");
+});
+
+test("a tab that goes away hands over what is unsent, and writes nothing more", async () => {
+  const replica = await openReplica();
+  const dot = await replica.put(KEY, "one");
+  const { session, type } = await openNote(replica);
+  expect(session.leave()).toBeNull();
+  const again = await openNote(replica);
+  again.type(" two");
+  expect(again.session.leave()).toEqual({ text: "one two", base: [dot], saving: null });
+  type(" three");
+  await again.session.flush();
+  await session.flush();
+  expect(await textIn(replica)).toBe("one");
+});
+
+test("a deletion that meets text which waits to be sent is told of, once", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, told } = await openNote(replica);
+  const note = await replica.get(KEY);
+  if (!note) throw new Error("no note");
+  const deletion = { key: KEY, value: null, deleted: true as const, timestamp: 9, device_id: "laptop", base: [] };
+  vi.spyOn(replica, "get").mockResolvedValue({ ...note, pending: true, siblings: [...note.siblings, deletion] });
+  await session.refresh();
+  await session.refresh();
+  expect(told).toEqual(["kept"]);
+});
