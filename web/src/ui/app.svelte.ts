@@ -52,18 +52,26 @@ export class App {
       this.me = await this.api.me();
       localStorage.setItem(ME_KEY, JSON.stringify(this.me));
     } catch (error) {
+      this.me = lastMe();
       if (error instanceof ApiError && error.status === 401) {
+        // Whoever was let go of still has what they wrote: it is shown beside the way back.
+        if (this.me) await this.#open(vaultOf(this.me));
         this.phase = "pairing";
         return;
       }
-      this.me = lastMe();
     }
-    if (this.me) await this.openVault(this.me.vault ?? localStorage.getItem(VAULT_KEY) ?? "main");
+    if (this.me) await this.openVault(vaultOf(this.me));
     else this.phase = "failed";
   }
 
   /** Show a vault from now on. */
   async openVault(name: string): Promise<void> {
+    // Without storage nothing that is written here would be safe.
+    this.phase = (await this.#open(name)) ? "ready" : "failed";
+  }
+
+  /** Open the replica of a vault; return false if this browser has no storage for it. */
+  async #open(name: string): Promise<boolean> {
     await this.replica?.close();
     this.replica = null;
     this.api = new Api(name);
@@ -72,11 +80,10 @@ export class App {
       localStorage.setItem(VAULT_KEY, name);
       await rescue(name, replica);
       this.#follow(replica);
-      this.phase = "ready";
     } catch {
-      // Without storage nothing that is written here would be safe.
-      this.phase = "failed";
+      return false;
     }
+    return true;
   }
 
   /** End the session of this browser. What was not sent stays in it until it is paired again. */
@@ -133,6 +140,11 @@ export function keyOf(path: string): string | null {
 function lastMe(): Me | null {
   const stored = localStorage.getItem(ME_KEY);
   return stored === null ? null : (JSON.parse(stored) as Me);
+}
+
+/** Return the vault to show: the only one that the device may open, or the one that was shown last. */
+function vaultOf(me: Me): string {
+  return me.vault ?? localStorage.getItem(VAULT_KEY) ?? "main";
 }
 
 function ownDeviceId(): string {

@@ -178,3 +178,10 @@ export class Folder {
 export function temporaryFolder(): Promise<string> {
   return mkdtemp(join(tmpdir(), "tidenote-web-"));
 }
+
+/** Let ten minutes pass for all one-time links of a running server. */
+export async function expirePairings(server: Server): Promise<void> {
+  const statement = "UPDATE pairings SET expires_at = 1";
+  const script = `import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute("${statement}"); c.commit(); c.close()`;
+  await run(PYTHON, ["-c", script, join(server.data, "tidenote.db")], { timeout: START_MS });
+}
