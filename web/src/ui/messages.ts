@@ -230,7 +230,7 @@ export const messages = {
     confirm: "The merge is fine",
     confirmHelp: "The note stays as it is, and leaves this list.",
     keep: "Keep this one",
-    keepHelp: (name: string) => `All of it becomes as it was on ${name}.`,
+    keepHelp: "This version becomes the note, on every device.",
     keepDeleted: "Delete the note",
     keepDeletedHelp: "The note goes to the trash, on every device.",
     keepBoth: (n: number) => (n === 2 ? "Keep both as two notes" : `Keep all as ${n} notes`),

@@ -3,6 +3,7 @@ import type { Page } from "@playwright/test";
 import type { AxeResults } from "axe-core";
 import axe from "axe-core";
 
+import { tie, write } from "./concurrent";
 import { expect, openApp, test } from "./fixtures";
 
 // The policy lets no foreign script in, and axe is one; what it looks at is the same.
@@ -13,11 +14,15 @@ const PAGES = [
   "note/Ideas/boat.md",
   "search?q=boat",
   "conflicts",
+  "conflict/Trip.md",
+  "conflict/Two.md",
+  "holds",
   "trash",
   "devices",
   "vaults",
   "history/Ideas/boat.md",
   "moment",
+  "pair",
 ];
 
 declare global {
@@ -47,6 +52,13 @@ for (const width of [360, 1280]) {
         ],
         ["note:Donaudampfschifffahrtsgesellschaftskapitänsmützenknopf.md", "# Lang\n"],
       ]);
+      await write(server, "laptop", "note:Trip.md", "# Trip\n\nWe fly at five.\n");
+      await tie(server, "note:Trip.md", "# Trip\n\nWe fly at six.\n", "# Trip\n\nWe fly at seven.\n- sunscreen\n");
+      await tie(server, "note:Two.md", "one\n", "two\n");
+      await tie(server, "note:Two.md", "three\n", "four\n");
+      const holds = [{ kind: "delete_out", keys: ["note:a.md"], count: 1, since: 1 }];
+      const report = { method: "PUT", body: JSON.stringify({ holds }) };
+      expect((await fetch(`${server.origin}/api/v1/holds?device_id=laptop`, report)).ok).toBe(true);
       await page.setViewportSize({ width, height: 800 });
       await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
       await openApp(page);
