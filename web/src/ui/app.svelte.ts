@@ -86,7 +86,11 @@ export class App {
     return true;
   }
 
-  /** End the session of this browser. What was not sent stays in it until it is paired again. */
+  /**
+   * End the session of this browser. What was not sent stays in it until it is paired again.
+   *
+   * @throws ApiError if the server did not hear of it: then the session goes on.
+   */
   async signOut(): Promise<void> {
     await this.api.logout();
     localStorage.removeItem(ME_KEY);

@@ -3,8 +3,10 @@ import { type Extension, Prec, RangeSetBuilder } from "@codemirror/state";
 import { syntaxTree } from "@codemirror/language";
 import { Decoration, type DecorationSet, EditorView, keymap, ViewPlugin, type ViewUpdate } from "@codemirror/view";
 
+import { messages } from "../messages";
 import { type LinkIndex, TAG, WIKILINK, wikilinkOf } from "../preview/links";
 import { href } from "../routes";
+import { keycaps } from "../shortcuts.svelte";
 
 export interface LinkTarget {
   readonly from: number;
@@ -14,10 +16,11 @@ export interface LinkTarget {
 }
 
 const FINDER = new RegExp(`${WIKILINK.source}|(?<tag>${TAG.source})`, "gu");
+const attributes = { title: messages.editor.openLink(keycaps("Mod")[0] ?? "") };
 const MARKS = {
-  link: Decoration.mark({ class: "cm-link" }),
-  missing: Decoration.mark({ class: "cm-link cm-missing" }),
-  tag: Decoration.mark({ class: "cm-tag" }),
+  link: Decoration.mark({ class: "cm-link", attributes }),
+  missing: Decoration.mark({ class: "cm-link cm-missing", attributes }),
+  tag: Decoration.mark({ class: "cm-tag", attributes }),
 };
 
 /** Find the links in a part of a text that begins at `offset`. */

@@ -3,6 +3,7 @@ import { pathOfKey, TidenoteError } from "../../sync";
 import { app, keyOf } from "../app.svelte";
 import { messages } from "../messages";
 import { toast } from "../parts/toasts.svelte";
+import { sayProblem } from "../problems";
 import { go } from "../router.svelte";
 import { titleOf } from "./tree";
 
@@ -73,6 +74,6 @@ async function tell(step: (replica: NonNullable<typeof app.replica>) => Promise<
     await step(app.replica);
   } catch (error) {
     if (!(error instanceof TidenoteError)) throw error;
-    toast(`${words.failed}: ${error.message}`, { kind: "danger" });
+    toast(sayProblem(error), { kind: "danger" });
   }
 }
