@@ -38,6 +38,14 @@ export const test = base.extend<World>({
     await folder.stop();
   },
 
+  // Whatever a test looks at: no script of the app may fail meanwhile.
+  page: async ({ page }, use) => {
+    const errors: string[] = [];
+    page.on("pageerror", (error) => errors.push(error.stack ?? error.message));
+    await use(page);
+    expect(errors).toEqual([]);
+  },
+
   baseURL: async ({ server }, use) => use(server.origin),
 });
 

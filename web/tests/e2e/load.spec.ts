@@ -52,3 +52,12 @@ test("nothing jumps while a note opens", async ({ page, server }) => {
   // What Chrome's own reports call good.
   expect(await page.evaluate(() => window.shifts)).toBeLessThan(0.1);
 });
+
+test("a bug in the app is told, once", async ({ context }) => {
+  const page = await context.newPage();
+  await openApp(page);
+  await page.evaluate(() => {
+    for (let count = 0; count < 2; count += 1) setTimeout(() => Promise.reject(new Error("a bug")));
+  });
+  await expect(page.getByText("Something in the app failed.")).toHaveCount(1);
+});
