@@ -4,32 +4,7 @@
  * Nothing here knows Svelte, words for people, or how notes sync. Names on the wire are kept as they are.
  */
 
-/** A change's name within its key. */
-export interface Dot {
-  timestamp: number;
-  device_id: string;
-}
-
-/** The bytes' name instead of a text. */
-export interface BlobRef {
-  sha256: string;
-  size: number;
-  media_type?: string;
-}
-
-/** One write to one key (docs/protocol.md 3.4). */
-export interface Change extends Dot {
-  key: string;
-  value: string | null;
-  base?: Dot[];
-  deleted?: boolean;
-  moved_to?: string;
-  blob?: BlobRef;
-  modified_at?: number;
-  live?: boolean;
-  conflict?: boolean;
-  merged_from?: Dot[];
-}
+import { sameDot, type BlobRef, type Change, type Dot } from "../sync";
 
 /** What was written: all siblings of each key of it. */
 export interface Written {
@@ -435,11 +410,6 @@ export class Api {
 /** Return the ETag of a version. */
 export function etagOf(dot: Dot): string {
   return `"${dot.timestamp}.${dot.device_id}"`;
-}
-
-/** Say whether two dots name the same version of a key. */
-export function sameDot(one: Dot, other: Dot): boolean {
-  return one.timestamp === other.timestamp && one.device_id === other.device_id;
 }
 
 /** Say whether two lists name the same versions of a key, in whatever order. */

@@ -150,7 +150,6 @@ export const messages = {
     none: "Nothing to settle: every note is the same everywhere.",
     kinds: { merged: "Put together, to look at", siblings: "Several versions, to choose" },
     entry: (authors: string, when: string) => (when ? `${authors}, ${when}` : authors),
-    waiting: (n: number) => count(n, "note waits", "notes wait"),
   },
   conflict: {
     title: (name: string) => `Settle "${name}"`,
@@ -222,7 +221,6 @@ export const messages = {
       own: "Your own words",
     },
     before: "Before both",
-    same: (n: number) => count(n, "line is the same", "lines are the same"),
     result: "The note will be",
     resultHelp: "Choose place by place, or write here yourself.",
     compare: "Compare with",
@@ -237,7 +235,6 @@ export const messages = {
     keepBoth: (n: number) => (n === 2 ? "Keep both as two notes" : `Keep all as ${n} notes`),
     keepBothHelp: (stays: string, name: string, beside: string) =>
       `The version from ${stays} stays "${name}"; the other goes beside it as "${beside}".`,
-    startOver: "Start over",
     previous: "Previous place",
     next: "Next place",
     download: (size: string) => `Download (${size})`,
@@ -261,8 +258,6 @@ export const messages = {
       copy: "Copy my text",
       copied: "Your text is on the clipboard.",
     },
-    unsent:
-      "This browser has changes of this note that the server has not confirmed yet. Wait a moment before you settle.",
     lateArrived: "Settled, but another change arrived meanwhile. Look again.",
     shortcuts: { next: "Next place", previous: "Previous place", settle: "Settle with the text that is shown" },
   },
@@ -311,7 +306,6 @@ export const messages = {
     isCurrent: "This is the note as it is now.",
     file: (size: string) => `A file of ${size}`,
     reopen: "Look again at the last merge",
-    reopened: "The merge is among the conflicts again.",
     noReopen: "Nothing was put together in this note that could be looked at again.",
   },
   moment: {

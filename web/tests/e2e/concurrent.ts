@@ -1,5 +1,5 @@
 /** Devices that write without having seen each other: plain clients of the protocol, with Lamport times as they please. */
-import type { Change, Dot } from "../../src/ui/api";
+import type { Change, Dot } from "../../src/sync";
 import type { Server } from "./processes";
 
 /** Write as a device, with the timestamp and base that the changes say. */

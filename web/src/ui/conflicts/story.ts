@@ -1,6 +1,7 @@
 /** What happened to a note, told from its conflict: which words fit is decided here, the words are in messages.ts. Pure. */
 
-import type { Change, ConflictDetails } from "../api";
+import type { Change } from "../../sync";
+import type { ConflictDetails } from "../api";
 import { isServer } from "../past/timeline";
 
 /**

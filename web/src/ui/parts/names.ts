@@ -7,11 +7,6 @@ export function list(names: readonly string[]): string {
   return and.format(names);
 }
 
-/** Return the path that a key names, for people and for addresses in the app. */
-export function pathOf(key: string): string {
-  return key.slice(key.indexOf(":") + 1);
-}
-
 /** Return the last part of a path or key: the file's name. */
 export function nameOf(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1).replace(/^(note|file):/, "");

@@ -1,6 +1,7 @@
 /** A note's versions as a time line: what each one was, and runs of saves by one device as one entry. Pure. */
 
-import { sameDot, type Dot, type Version } from "../api";
+import { sameDot, type Dot } from "../../sync";
+import type { Version } from "../api";
 
 /**
  * What a version did.

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 
-import type { Change, ConflictDetails } from "../../../../src/ui/api";
+import type { Change } from "../../../../src/sync";
+import type { ConflictDetails } from "../../../../src/ui/api";
 import { besideOf, namesOf, shownOf, storyOf } from "../../../../src/ui/conflicts/story";
 
 function source(device_id: string, more: Partial<Change> = {}): Change {

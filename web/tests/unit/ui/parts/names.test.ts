@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { list, nameOf, pathOf } from "../../../../src/ui/parts/names";
+import { list, nameOf } from "../../../../src/ui/parts/names";
 
 describe("names", () => {
   it("are listed as people do", () => {
@@ -16,6 +16,6 @@ describe("names", () => {
     ["note:a/b: c.md", "a/b: c.md", "b: c.md"],
     ["file:photo.png", "photo.png", "photo.png"],
   ])("are cut out of keys: %s", (key, path, name) => {
-    expect([pathOf(key), nameOf(key), nameOf(path)]).toEqual([path, name, name]);
+    expect([nameOf(key), nameOf(path)]).toEqual([name, name]);
   });
 });
