@@ -35,6 +35,8 @@ export const CODES: Readonly<Record<string, Action>> = {
   server_stopping: "retry",
   overloaded: "retry",
   internal_error: "retry",
+  too_many_attempts: "retry",
+  bad_link: "stop",
   unauthorized: "stop",
   forbidden: "stop",
   unknown_vault: "stop",
