@@ -147,6 +147,22 @@ test("a conflict is settled with the keyboard only", async ({ page, server, fold
   await eventually(async () => (await folder.read("Trip.md"))?.includes("at seven") ?? false, "the folder has it");
 });
 
+test("a choice that the server does not hear is not lost, and can be made again", async ({ page, server }) => {
+  await tie(server, KEY, "met Ada\n", "call Bob\n");
+  await openConflict(page);
+  await page.getByRole("radio", { name: "What phone wrote" }).check({ force: true });
+  await server.stop();
+  await page.getByRole("button", { name: "Use this text" }).click();
+  await expect(page.getByText(/The server cannot be reached/).first()).toBeVisible();
+  expect(await resultText(page)).toBe("met Ada\n");
+
+  await server.start();
+  await expect(page.getByRole("button", { name: /Connection details: Connected/ })).toBeVisible();
+  await page.getByRole("button", { name: "Use this text" }).click();
+  await expect(page.getByText("Nothing to settle")).toBeVisible();
+  expect((await siblings(server, KEY)).map((change) => change.value)).toEqual(["met Ada\n"]);
+});
+
 /** The smallest pictures there are: one pixel, white and black. */
 const PICTURES = {
   phone: "R0lGODdhAQABAIAAAP///////ywAAAAAAQABAAACAkQBADs=",
