@@ -60,11 +60,4 @@ test("notes and editor", async ({ page, folder }) => {
     await page.goto("/#/search?q=boat");
     await expect(page.getByText(/notes found/)).toBeVisible();
   });
-  await takePicture(page, "quick-open", async () => {
-    await page.keyboard.press("Escape");
-    await page.goto("/#/notes");
-    await page.keyboard.press("Control+k");
-    await page.keyboard.type("boat");
-    await expect(page.getByRole("option").first()).toBeVisible();
-  });
 });
