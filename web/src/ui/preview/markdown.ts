@@ -91,8 +91,9 @@ function linkRule(...[tokens, index, options, env, self]: Parameters<RendererRul
     token.attrSet("rel", "noopener noreferrer nofollow");
   } else {
     const found = place.index.address(address, place.path);
-    token.attrSet("href", found === null ? "" : noteHref(found));
-    if (found === null) token.attrSet("class", "missing");
+    // An empty address would be this page: a click would load the app anew.
+    if (found === null) token.attrs = [["class", "missing"]];
+    else token.attrSet("href", noteHref(found));
   }
   return self.renderToken(tokens, index, options);
 }

@@ -38,6 +38,11 @@ test("a relative link and a picture are found from the note's folder", () => {
   );
 });
 
+test("a relative link to nothing leads nowhere, not even to this page", () => {
+  const link = show("[gone](no/such.md) [odd](about:blank)").querySelectorAll("a");
+  expect([...link].map((one) => [one.className, one.hasAttribute("href")])).toEqual(Array(2).fill(["missing", false]));
+});
+
 test("a picture from elsewhere is a link, so that nobody learns who reads the note", () => {
   const page = show("![cat](https://example.org/cat.png)");
   expect(page.querySelector("img")).toBeNull();
