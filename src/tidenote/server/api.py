@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeAlias
 
 from litestar import Request, Response, get, head, post, put
@@ -17,8 +16,6 @@ from litestar.di import NamedDependency
 from litestar.exceptions import InternalServerException
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import FromQuery, HeaderParameter, PathParameter, QueryParameter
 from litestar.response import Stream
 
@@ -27,6 +24,7 @@ from tidenote.core.crdt import CrdtEntry
 from tidenote.errors import CODES, AccessError, ProtocolError
 from tidenote.server.auth import Caller, check_version
 from tidenote.server.hub import Hub
+from tidenote.server.openapi import BYTES, ERRORS, UploadOperation, body_of
 from tidenote.server.responses import error_response, json_response
 from tidenote.server.service import Service
 from tidenote.server.sync import answer
@@ -35,13 +33,13 @@ from tidenote.wire.messages import (
     MAX_MESSAGE_BYTES,
     PROTOCOL_VERSION,
     BlobStatus,
-    ErrorMessage,
     Fetched,
     FetchRequest,
     Health,
     Manifest,
     ManifestEntry,
     SyncAck,
+    SyncPush,
     decode,
     from_dots,
     from_entries,
@@ -60,7 +58,6 @@ _FETCH_STEP: Final = 20
 MAX_REPORT_BYTES: Final = 65_536
 """The largest report of a browser."""
 
-BYTES: Final = "application/octet-stream"
 
 DOWNLOAD_ONLY: Final = {
     "content-disposition": "attachment",
@@ -75,11 +72,6 @@ Parts: TypeAlias = NamedDependency[Service]
 Asked: TypeAlias = Request[Any, Any, State]
 Vault: TypeAlias = Annotated[str, QueryParameter(description="the vault's name")]
 Sha256: TypeAlias = Annotated[str, PathParameter(description="of the bytes, in 64 lower-case hex digits")]
-
-ERRORS: Final = {
-    status: ResponseSpec(ErrorMessage, description="an error, with its code", generate_examples=False)
-    for status in (400, 401, 403, 404)
-}
 
 
 def caller_of(request: Asked) -> Caller:
@@ -139,25 +131,7 @@ async def chunks_of(request: Asked, service: Service) -> AsyncIterator[bytes]:
         raise ProtocolError("the body broke off", "bad_request") from None
 
 
-@dataclass
-class PushOperation(Operation):
-    """What OpenAPI says of a body that we decode ourselves, so that one bad change cannot spoil the others."""
-
-    def __post_init__(self) -> None:
-        message = Schema(type=OpenAPIType.OBJECT, description="one message (docs/protocol.md 3.1, 11.3)")
-        self.request_body = RequestBody(content={"application/json": OpenAPIMediaType(schema=message)}, required=True)
-
-
-@dataclass
-class UploadOperation(Operation):
-    """What OpenAPI says of a body that is streamed."""
-
-    def __post_init__(self) -> None:
-        part = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
-        self.request_body = RequestBody(content={BYTES: OpenAPIMediaType(schema=part)}, required=True)
-
-
-@post("/api/v1/sync", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/sync", status_code=200, operation_class=body_of(SyncPush), responses=ERRORS)
 async def sync(
     service: Parts,
     request: Asked,
@@ -200,7 +174,7 @@ async def manifest(
     return json_response(Manifest(epoch, clock, entries, keys[-1][0] if len(keys) == limit else None))
 
 
-@post("/api/v1/fetch", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/fetch", status_code=200, operation_class=body_of(FetchRequest), responses=ERRORS)
 async def fetch(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Fetched]:
     """Return all siblings of some keys; an answer that would be too large is cut after a whole key."""
     hub = open_hub(service, request, vault)

@@ -18,7 +18,7 @@ from tidenote.core.merged import Merge
 from tidenote.core.register import EMPTY, Register
 from tidenote.core.version import Change, Dot
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
-from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, open_for_writing, open_hub, read_body
+from tidenote.server.api import Asked, Parts, Vault, open_for_writing, open_hub, read_body
 from tidenote.server.conflicts import (
     Choice,
     Confirm,
@@ -34,6 +34,7 @@ from tidenote.server.conflicts import (
 )
 from tidenote.server.hub import Hub
 from tidenote.server.merges import StoredPast
+from tidenote.server.openapi import ERRORS, body_of
 from tidenote.server.responses import json_response
 from tidenote.server.store.contract import Store
 from tidenote.wire.messages import (
@@ -91,7 +92,7 @@ async def one_conflict(
     return json_response(await hub.read_merging(_details, key, hub.epoch))
 
 
-@post("/api/v1/conflicts/resolve", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/conflicts/resolve", status_code=200, operation_class=body_of(ResolveRequest), responses=ERRORS)
 async def resolve_conflict(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Fetched]:
     """Settle a conflict as a person chose; return all siblings of the keys that were written."""
     hub = open_for_writing(service, request, vault)
@@ -111,7 +112,7 @@ async def resolve_conflict(service: Parts, request: Asked, vault: Vault = DEFAUL
     return await _write(hub, changes)
 
 
-@post("/api/v1/conflicts/reopen", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/conflicts/reopen", status_code=200, operation_class=body_of(ReopenRequest), responses=ERRORS)
 async def reopen_conflict(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Fetched]:
     """Have somebody look again at what was merged into a note last."""
     hub = open_for_writing(service, request, vault)

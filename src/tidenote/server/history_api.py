@@ -17,20 +17,11 @@ from tidenote.core.merged import Merge
 from tidenote.core.version import SERVER_PREFIX, Dot, Record
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
 from tidenote.server import history
-from tidenote.server.api import (
-    ERRORS,
-    Asked,
-    Parts,
-    PushOperation,
-    Vault,
-    caller_of,
-    open_for_writing,
-    open_hub,
-    read_body,
-)
+from tidenote.server.api import Asked, Parts, Vault, caller_of, open_for_writing, open_hub, read_body
 from tidenote.server.history import Plan
 from tidenote.server.hub import Hub
 from tidenote.server.merges import Past, StoredPast, base_of, merge_again, union_of
+from tidenote.server.openapi import ERRORS, body_of
 from tidenote.server.responses import json_response
 from tidenote.server.store.contract import Store
 from tidenote.wire.messages import (
@@ -102,7 +93,7 @@ async def one_version(
     return json_response(await hub.read_merging(_version, key, Dot(timestamp, device_id)))
 
 
-@post("/api/v1/restore", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/restore", status_code=200, operation_class=body_of(RestoreRequest), responses=ERRORS)
 async def restore(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Restored]:
     """Bring one version of a note back, or the note as it was at a time."""
     hub = open_for_writing(service, request, vault)
@@ -117,7 +108,7 @@ async def restore(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) 
     return await _carry_out(hub, lambda store, name: history.restore_note(store, name, asked.key, receipt))
 
 
-@post("/api/v1/restore-all", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/restore-all", status_code=200, operation_class=body_of(RestoreAllRequest), responses=ERRORS)
 async def restore_all(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Restored]:
     """Bring the whole vault back as it was at a time, or tell what that would alter."""
     hub = open_for_writing(service, request, vault)
@@ -128,7 +119,7 @@ async def restore_all(service: Parts, request: Asked, vault: Vault = DEFAULT_VAU
     )
 
 
-@post("/api/v1/undo", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/undo", status_code=200, operation_class=body_of(UndoRequest), responses=ERRORS)
 async def undo(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Restored]:
     """Take back what a device wrote since a time, where nobody else's later edits stand on it."""
     hub = open_for_writing(service, request, vault)
@@ -161,7 +152,7 @@ async def list_trash(
     return json_response(Trash(hub.epoch, notes, notes[-1].key if len(notes) == limit else None))
 
 
-@post("/api/v1/trash/restore", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/trash/restore", status_code=200, operation_class=body_of(TrashRestoreRequest), responses=ERRORS)
 async def restore_discarded(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Restored]:
     """Bring a deleted note back."""
     hub = open_for_writing(service, request, vault)
@@ -170,7 +161,7 @@ async def restore_discarded(service: Parts, request: Asked, vault: Vault = DEFAU
     return await _carry_out(hub, lambda store, name: history.restore_discarded(store, name, asked.key))
 
 
-@post("/api/v1/gc", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/gc", status_code=200, operation_class=body_of(GcRequest), responses=ERRORS)
 async def gc(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Collected]:
     """Let go now what the settings keep no longer, or tell what that is."""
     hub = open_hub(service, request, vault)

@@ -11,7 +11,8 @@ from litestar.params import FromQuery
 
 from tidenote.core.keys import check_key
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
-from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, caller_of, open_hub, read_body
+from tidenote.server.api import Asked, Parts, Vault, caller_of, open_hub, read_body
+from tidenote.server.openapi import ERRORS, body_of
 from tidenote.server.responses import json_response
 from tidenote.server.service import Service
 from tidenote.wire.messages import (
@@ -28,7 +29,7 @@ from tidenote.wire.messages import (
 TOPIC: Final = "holds"
 
 
-@put("/api/v1/holds", operation_class=PushOperation, responses=ERRORS)
+@put("/api/v1/holds", operation_class=body_of(HoldsReport), responses=ERRORS)
 async def report_holds(
     service: Parts, request: Asked, device_id: FromQuery[str], vault: Vault = DEFAULT_VAULT
 ) -> Response[DecidedHolds]:
@@ -51,7 +52,7 @@ async def list_holds(service: Parts, request: Asked, vault: Vault = DEFAULT_VAUL
     return json_response(Holds(service.holdings.of(hub.name, _now_ms())))
 
 
-@post("/api/v1/holds/decide", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/holds/decide", status_code=200, operation_class=body_of(DecideRequest), responses=ERRORS)
 async def decide_hold(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Response[Holds]:
     """Note what a person decided; the device hears of it and does it. Returns what is held."""
     hub = open_hub(service, request, vault)

@@ -13,9 +13,10 @@ import tidenote
 from tidenote.config import is_loopback
 from tidenote.core.keys import owner_of
 from tidenote.errors import AccessError, ProtocolError
-from tidenote.server.api import ERRORS, Asked, Parts, PushOperation, Vault, caller_of, open_hub, read_body
+from tidenote.server.api import Asked, Parts, Vault, caller_of, open_hub, read_body
 from tidenote.server.auth import Caller, Door, Head, set_cookie, vault_of
 from tidenote.server.hub import Hub
+from tidenote.server.openapi import ERRORS, body_of
 from tidenote.server.responses import json_response
 from tidenote.server.service import Service
 from tidenote.server.store.contract import Device, Store, VaultInfo
@@ -53,7 +54,7 @@ async def me(service: Parts, request: Asked) -> Response[Me]:
     return json_response(answer, headers=_cookie(service, head, token) if token else None)
 
 
-@post("/api/v1/pair", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/pair", status_code=200, operation_class=body_of(PairRequest), responses=ERRORS)
 async def pair(service: Parts, request: Asked) -> Response[Paired]:
     """Make a one-time link for a new device, or for one that has lost its token."""
     asked = decode(await read_body(request, service), PairRequest)
@@ -67,7 +68,7 @@ async def pair(service: Parts, request: Asked) -> Response[Paired]:
     return json_response(Paired(link, invitation.code, invitation.expires_at, svg))
 
 
-@post("/api/v1/redeem", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/redeem", status_code=200, operation_class=body_of(RedeemRequest), responses=ERRORS)
 async def redeem(service: Parts, request: Asked) -> Response[Redeemed]:
     """Use a one-time link up: become a device. Open to everyone who has one."""
     head, door = _head_of(request), _door_of(request)
@@ -87,7 +88,7 @@ async def redeem(service: Parts, request: Asked) -> Response[Redeemed]:
 
 
 @post("/api/v1/logout", status_code=200, responses=ERRORS)
-async def logout(service: Parts, request: Asked) -> Response[None]:
+async def logout(service: Parts, request: Asked) -> Response[dict[str, str]]:
     """End the caller's own access."""
     caller = caller_of(request)
     await service.let_go(known for known in service.identity.credentials if known.id == caller.credential.id)
@@ -115,8 +116,8 @@ async def list_devices(service: Parts, request: Asked, vault: Vault = DEFAULT_VA
     return json_response(Devices(clock, entries))
 
 
-@post("/api/v1/devices/revoke", status_code=200, operation_class=PushOperation, responses=ERRORS)
-async def revoke_device(service: Parts, request: Asked) -> Response[None]:
+@post("/api/v1/devices/revoke", status_code=200, operation_class=body_of(RevokeRequest), responses=ERRORS)
+async def revoke_device(service: Parts, request: Asked) -> Response[dict[str, str]]:
     """Let a device in no longer: its connections end at once."""
     asked = decode(await read_body(request, service), RevokeRequest)
     caller = caller_of(request)
@@ -150,7 +151,7 @@ async def list_vaults(service: Parts, request: Asked) -> Response[Vaults]:
     )
 
 
-@post("/api/v1/vaults", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/vaults", status_code=200, operation_class=body_of(VaultRequest), responses=ERRORS)
 async def create_vault(service: Parts, request: Asked) -> Response[Vaults]:
     """Create a vault; return it."""
     asked = decode(await read_body(request, service), VaultRequest)
@@ -163,7 +164,7 @@ async def create_vault(service: Parts, request: Asked) -> Response[Vaults]:
     return await _set(await service.create_vault(asked.name), asked)
 
 
-@post("/api/v1/vaults/set", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/vaults/set", status_code=200, operation_class=body_of(VaultRequest), responses=ERRORS)
 async def set_vault(service: Parts, request: Asked) -> Response[Vaults]:
     """Alter a vault's settings; return it."""
     asked = decode(await read_body(request, service), VaultRequest)

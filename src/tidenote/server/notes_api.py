@@ -23,21 +23,9 @@ from tidenote.core.keys import check_device_id, check_key, key_of_path
 from tidenote.core.register import EMPTY, Register
 from tidenote.core.version import UNDATED, BlobRef, Change, Dot, Record
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
-from tidenote.server.api import (
-    BYTES,
-    DOWNLOAD_ONLY,
-    ERRORS,
-    Asked,
-    Parts,
-    PushOperation,
-    UploadOperation,
-    Vault,
-    caller_of,
-    open_for_writing,
-    open_hub,
-    read_body,
-)
+from tidenote.server.api import DOWNLOAD_ONLY, Asked, Parts, Vault, caller_of, open_for_writing, open_hub, read_body
 from tidenote.server.hub import Hub
+from tidenote.server.openapi import BYTES, ERRORS, PathOperation, UploadOperation, body_of
 from tidenote.server.responses import error_response, json_response
 from tidenote.server.service import Service
 from tidenote.server.store.contract import Store
@@ -81,7 +69,7 @@ async def list_notes(
     return json_response(Notes(epoch, clock, found, found[-1].key if len(found) == limit else None))
 
 
-@get("/api/v1/notes/{path:path}", responses=ERRORS, media_type=BYTES)
+@get("/api/v1/notes/{path:path}", operation_class=PathOperation, responses=ERRORS, media_type=BYTES)
 async def read_note(
     service: Parts,
     request: Asked,
@@ -116,7 +104,7 @@ async def write_note(
     return await _write(hub, request, author, content)
 
 
-@delete("/api/v1/notes/{path:path}", status_code=200, responses=ERRORS)
+@delete("/api/v1/notes/{path:path}", status_code=200, operation_class=PathOperation, responses=ERRORS)
 async def delete_note(
     service: Parts,
     request: Asked,
@@ -131,7 +119,7 @@ async def delete_note(
     return await _write(hub, request, author, Change(key, UNDATED))
 
 
-@post("/api/v1/rename", status_code=200, operation_class=PushOperation, responses=ERRORS)
+@post("/api/v1/rename", status_code=200, operation_class=body_of(RenameRequest), responses=ERRORS)
 async def rename_note(
     service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT, device_id: FromQuery[str | None] = None
 ) -> Response[Fetched]:

@@ -8,7 +8,8 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import QueryParameter
 
-from tidenote.server.api import ERRORS, Asked, Parts, Vault, open_hub
+from tidenote.server.api import Asked, Parts, Vault, open_hub
+from tidenote.server.openapi import ERRORS
 from tidenote.server.responses import json_response
 from tidenote.server.search import MAX_QUERY, title_of
 from tidenote.wire.messages import DEFAULT_VAULT, HitPart, Hits, SearchHit
