@@ -65,6 +65,6 @@ def attempts(operation: Any, url: str) -> int:
 
 def test_h6_whatever_is_sent_is_answered_as_described(url: str) -> None:
     schema = schemathesis.openapi.from_url(f"{url}/api/v1/openapi/openapi.json")
-    operations: list[Any] = [found.ok() for found in schema.get_all_operations()]
+    operations: list[Any] = list(schema.get_all_operations())
     assert len(operations) > 30
-    assert all(attempts(operation, url) for operation in operations)
+    assert all(attempts(operation.ok(), url) for operation in operations)

@@ -159,6 +159,17 @@ def test_the_table(
     assert made == Plan(expected)
 
 
+def test_what_the_server_lacks_waits_for_a_person_although_nobody_touched_it() -> None:
+    made = run([ONE], [KNOWN], {PATH: shown("one")}, quarantined={PATH})
+    assert (made.actions, made.held) == ([], [Held(PATH, Why.QUARANTINE)])
+
+
+def test_a_file_whose_last_bytes_are_still_to_be_uploaded_is_not_deleted() -> None:
+    made = run([ONE], [KNOWN], {PATH: shown(None, NEW)}, trashed={PATH})
+    assert (made.actions, made.waiting) == ([], [PATH])
+    assert run([ONE], [KNOWN], {PATH: shown(None, NEW)}).waiting == []
+
+
 def test_a_touched_file_is_remembered_without_an_operation() -> None:
     touched = replace(ONE, mtime_ns=99, inode=3)
     assert run([touched], [KNOWN], {PATH: shown("one")}).actions == [

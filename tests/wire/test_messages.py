@@ -12,6 +12,7 @@ from msgspec import Raw
 from core.changes import at, attach, delete, dots, write
 from tidenote.core.clock import MAX_TIMESTAMP
 from tidenote.core.crdt import CrdtEntry
+from tidenote.core.merged import Spot
 from tidenote.core.register import join_all
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import CODES, ProtocolError, RefusedChange
@@ -26,6 +27,7 @@ from tidenote.wire.messages import (
     SyncAck,
     SyncPush,
     WireDot,
+    WireSpot,
     decode,
     decode_change,
     decode_from_server,
@@ -33,6 +35,7 @@ from tidenote.wire.messages import (
     encode,
     from_change,
     from_entries,
+    from_spots,
     rejection,
     to_change,
 )
@@ -557,3 +560,8 @@ def attempt(decoder: Any, data: bytes | str) -> object:
 
 def test_dots_are_what_they_say() -> None:
     assert WireDot(*at("5a")) == WireDot(5, "a")
+
+
+def test_places_of_a_merge_have_the_same_names_in_json() -> None:
+    spot = Spot(1, 2, "both_changed", "was", "one", "other")
+    assert from_spots([spot]) == [WireSpot(1, 2, "both_changed", "was", "one", "other")]

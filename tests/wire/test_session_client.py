@@ -10,7 +10,7 @@ from core.changes import KEY, delete, write
 from tidenote.core.version import Change
 from tidenote.errors import ProtocolError
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, Rejected
-from tidenote.wire.session import ClientEvent, ClientSession, Failed, Received
+from tidenote.wire.session import ClientEvent, ClientSession, Failed, Noticed, Received
 from wire.ends import EPOCH, Json, ack, as_json, error, push
 
 
@@ -321,6 +321,13 @@ def test_an_offer_goes_to_another_epoch_once() -> None:
         assert hear(session, {**ack(9), "epoch": "3-x"}) == [
             Failed("resync_required", "the server's log is 3-x, not 2-x", "3-x")
         ]
+
+
+def test_a_notice_is_handed_on_and_changes_nothing() -> None:
+    session = opened(write("1a"))
+    assert hear(session, {"type": "notice", "topic": "holds"}) == [Noticed("holds")]
+    assert not session.can_push
+    assert said(session) == []
 
 
 @pytest.mark.parametrize("code", ["resync_required", "replaced", "a_code_of_the_future"])
