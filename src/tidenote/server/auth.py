@@ -6,7 +6,7 @@ Who is known, and by what, is identity.py's matter. What a caller may do with a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
@@ -41,7 +41,7 @@ class Head:
 
     method: str
     scheme: str
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
