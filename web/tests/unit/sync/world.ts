@@ -27,6 +27,11 @@ afterEach(async () => {
   for (const end of endings.splice(0).reverse()) await end();
 });
 
+/** Do something after the test; what began last ends first. */
+export function ending(end: () => Promise<unknown> | undefined): void {
+  endings.push(end);
+}
+
 /** A server process with its data in a folder of its own. */
 export class Server {
   private process: ChildProcess | null = null;
@@ -37,7 +42,7 @@ export class Server {
 
   static async start(...flags: string[]): Promise<Server> {
     const server = new Server(flags);
-    endings.push(async () => {
+    ending(async () => {
       await server.kill();
       rmSync(server.data, { recursive: true, force: true });
     });
@@ -81,7 +86,7 @@ export class Server {
 export async function open(options: Partial<ReplicaOptions> & Pick<ReplicaOptions, "endpoint">): Promise<Replica> {
   const name = options.name ?? `browser-${String(Math.random())}`;
   const replica = await Replica.open({ vault: "main", deviceId: "browser", name, pollMs: 200, ...options });
-  endings.push(() => replica.close());
+  ending(() => replica.close());
   return replica;
 }
 
