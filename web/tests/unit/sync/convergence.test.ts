@@ -71,6 +71,11 @@ class Device {
     const value = deletes ? null : `${this.name} ${String(number)}`;
     const [written] = await this.journal.write([{ key, value }], this.name, number * 20_000);
     if (written && value !== null) this.saved.set(dotId(written), value);
+    await this.noteReplaced(key);
+  }
+
+  /** Note which unsent texts gave way to what the same person wrote over them. */
+  private async noteReplaced(key: string): Promise<void> {
     for (const { replaced } of (await this.journal.read(key)).own)
       for (const dot of replaced) this.replaced.add(dotId(dot));
   }
@@ -81,6 +86,7 @@ class Device {
     if (!shown || shown.deleted || from === to) return;
     await this.journal.write([{ key: to, value: `${shown.value ?? ""} at ${to}` }], this.name, 0);
     await this.journal.write([{ key: from, value: null, moved_to: to, base: [shown] }], this.name, 0);
+    for (const key of [from, to]) await this.noteReplaced(key);
   }
 
   /** Send what is pending; the answer arrives now, later, twice, or never. */
