@@ -130,12 +130,46 @@ def test_a_rebuilt_journal(changes: list[Change], settled_like: int, target_is_t
     assert settled.base == frozenset(change.dot for change in changes[: len(changes) - offered])
 
 
-def test_a_rebuilt_journal_with_old_and_new_content_is_for_a_person() -> None:
+def test_of_rebuilt_journals_with_old_and_new_content_the_new_one_stays() -> None:
     log = log_of(write("1a", "old", base=""), delete("2b", base="1a"), write("3c", "old", base=""))
     log.entries[KEY] = CrdtEntry(
         KEY, join_all([delete("2b", base="1a"), write("3c", "old", base=""), write("3d", "new", base="")])
     )
-    assert resolve(KEY, log) == []
+    assert resolve(KEY, log) == [Settlement(KEY, dots("2b 3c 3d"), "new")]
+
+
+@pytest.mark.parametrize(
+    ("offered", "stays"),
+    [
+        # What was replaced before is no new text of the device that offers it.
+        ([write("3c", "old", base="")], "now"),
+        ([write("9c", "older", base="", modified_at=9)], "now"),
+        ([write("3c", "old", base=""), write("3d", "older", base="")], "now"),
+        # Edited meanwhile, or with a base, or blind: it is.
+        ([write("3c", "edited", base="")], None),
+        ([write("3c", "old", base=""), write("3d", "edited", base="")], None),
+        ([write("3c", "old", base="2a")], None),
+        ([write("2c", "old")], None),
+    ],
+)
+def test_a_rebuilt_journal_beside_a_later_text(offered: list[Change], stays: str | None) -> None:
+    now = write("3a", "now", base="2a", modified_at=5)
+    log = log_of(write("1a", "older", base=""), write("2a", "old", base="1a"), now)
+    log.entries[KEY] = CrdtEntry(KEY, join_all([now, *offered]))
+    base = frozenset(change.dot for change in (now, *offered))
+    settled = resolve(KEY, log)
+    if stays is None:
+        assert all(settlement.value not in ("old", "older") for settlement in settled)
+    else:
+        assert settled == [Settlement(KEY, base, stays, modified_at=5)]
+
+
+def test_a_rebuilt_journal_offers_an_older_blob() -> None:
+    past = [attach("1a", PICTURE, base="", key=KEY), attach("2a", base="1a", key=KEY)]
+    log = log_of(*past)
+    offered = attach("1c", PICTURE, base="", key=KEY)
+    log.entries[KEY] = CrdtEntry(KEY, join_all([past[1], offered]))
+    assert resolve(KEY, log) == [Settlement(KEY, dots("2a 1c"), blob=past[1].blob)]
 
 
 def test_a_rebuilt_journal_offers_a_blob() -> None:

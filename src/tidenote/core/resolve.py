@@ -155,7 +155,8 @@ def _deletions(case: _Case) -> list[Settlement]:
 
 def _edits(case: _Case) -> list[Settlement]:
     """Edits become one where that needs no person. It stays, whatever was deleted beside it; the history shows both."""
-    edits = case.edits
+    # What only repeats the past (a device that forgot everything offers what it has) is in the history already.
+    edits = [change for change in case.edits if not _is_old(change, case.log)] or case.edits
     base = _dots(case.siblings)
     if _all_same(edits):
         return [_repeat(case.key, edits, base=base)]
