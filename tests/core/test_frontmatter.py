@@ -74,7 +74,8 @@ def test_what_has_no_key_or_one_twice_or_lost_its_rules_is_text(texts: tuple[str
     [
         ("t: a: b\nk: 1", "t: a: c\nk: 1", "t: a: b\nk: 2", "t: a: c\nk: 2"),
         ("t: a: b", "t: a: c", "t: a: d", "t: a: d\n# t: a: c"),
-        ("a: 1", "a: 2", "a: [", "a: [\n# a: 2"),
+        ("a: 1", "a: two", "a: [three", "a: [three\n# a: two"),
+        ("a: 1", "a: 2", "a: [", "a: 2"),
         ("a: 1", "a: 2", "a", "a\n# a: 2"),
         ("- x\na: 1", "- x\n- y\na: 2", "- z\n- x\na: 1", "- z\n- x\n- y\na: 2"),
         ("n: 'a\n  b'", "n: 'a\n  b c", "n: 'a\n  b d'", "n: 'a\n  b d c"),

@@ -44,6 +44,33 @@ def test_both_inserted(first: str, second: str, expected: str) -> None:
     assert all(piece.doubt is None for piece in pieces)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected", "doubted"),
+    [
+        ("- buy milk today", "- buy oat milk today", "- buy oat milk today", True),
+        ("- buy oat milk today", "- buy milk today", "- buy oat milk today", True),
+        ("a/- buy milk/b", "c/- buy  milk!/d", "a/c/- buy milk/b/d", False),
+        ("- buy milk today", "- buy tea today", "- buy milk today/- buy tea today", False),
+        ("- milk", "- a long way to the milk", "- milk/- a long way to the milk", False),
+    ],
+)
+def test_nearly_the_same_insertion_is_taken_once(first: str, second: str, expected: str, doubted: bool) -> None:
+    for sides in ((first, second), (second, first)):
+        merged = assemble(merge("", *sides))
+        assert sorted(merged.text.split("\n")) == sorted(expected.split("/"))[: len(merged.text.split("\n"))] or (
+            not doubted
+        )
+        assert bool(merged.spots) == doubted
+    assert text(merge("", first, second)) == expected
+
+
+def test_without_steps_or_in_large_insertions_only_equal_lines_are_the_same() -> None:
+    first, second = "a/- buy milk/b", "c/- buy oat milk/d"
+    assert text(merge("", first, second, steps=0)) == "a/- buy milk/b/c/- buy oat milk/d"
+    many = "/".join(f"line {number} here" for number in range(150))
+    assert len(text(merge("", many, many.replace("here", "there!"))).split("/")) == 300
+
+
 def test_insertions_say_whose_they_are() -> None:
     assert origins(merge("", "# head/one/same words/x", "# head/two/same words/y")) == (
         "0-1:both 1-2:first 2-3:second 3-4:both 4-5:first 5-6:second"
@@ -83,6 +110,44 @@ def test_a_deleted_line_that_the_other_side_changed_stays_and_is_doubted() -> No
         assert "red apple pie" in (spot.first, spot.second)
 
 
+def test_a_deleted_line_that_the_other_side_only_spaced_anew_is_gone() -> None:
+    for sides in (("new", "red  apple "), ("red  apple ", "new")):
+        pieces = merge("red apple", *sides)
+        assert text(pieces) == "new"
+        assert all(piece.doubt is None for piece in pieces)
+
+
+def test_a_line_with_all_words_that_the_other_side_added_is_enough_and_doubted() -> None:
+    for sides in (("meet at six", "meet at half past six"), ("meet at half past six", "meet at six")):
+        [spot] = assemble(merge("meet at five", *sides)).spots
+        assert text(merge("meet at five", *sides)) == "meet at half past six"
+        assert (spot.reason, spot.base, spot.first, spot.second) == ("both_changed", "meet at five", *sides)
+    pieces = merge("see one", "see 'two'", 'see "two"')
+    assert text(pieces) == "see 'two'"
+    assert pieces[0].doubt is None
+
+
+def test_room_that_text_took_on_one_side_stays() -> None:
+    assert text(merge("/", "- ant/", "/- bee/")) == "- ant//- bee/"
+    assert text(merge("/", "- ant", "- bee//")) == "- ant/- bee//"
+    assert text(merge("//", "", "/")) == ""
+
+
+def test_words_changed_in_a_paragraph_that_the_other_side_wrapped_anew() -> None:
+    base = "the quick brown fox/jumps over the dog/and sleeps"
+    wrapped = "the quick/brown/fox jumps over the dog and sleeps"
+    changed = "the quick brown cat/leaps over the dog/and sleeps"
+    for sides in ((wrapped, changed), (changed, wrapped)):
+        pieces = merge(base, *sides)
+        assert text(pieces) == "the quick/brown/cat leaps over the dog and sleeps"
+        assert all(piece.doubt is None for piece in pieces)
+    assert text(merge(base, wrapped, "new")) == "new"
+
+
+def test_a_wrap_that_would_make_words_touch_is_merged_by_lines() -> None:
+    assert text(merge("a -b/c", "a-b c", "a xb/c")) == "a-b c/a xb"
+
+
 def test_edits_of_the_same_words_leave_both_lines_and_a_doubt() -> None:
     pieces = merge("meet at five o'clock", "meet at six o'clock", "meet at seven o'clock")
     assert text(pieces) == "meet at six o'clock/meet at seven o'clock"
@@ -106,7 +171,8 @@ def test_replaced_lines_stay_doubted_where_other_doubts_are() -> None:
 
 
 def test_rules_that_both_sides_changed_are_the_seconds() -> None:
-    assert text(merge("| - |", "|:- |", "|  - |")) == "|  - |"
+    assert text(merge("| a |", "| - |", "|:- |")) == "|:- |"
+    assert text(merge("| - |", "|:- |", "|  - |")) == "|:- |"
 
 
 def test_columns_that_both_sides_added_leave_a_table() -> None:

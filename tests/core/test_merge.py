@@ -62,6 +62,23 @@ def test_one_checked_a_task_while_the_other_reworded_it() -> None:
     assert origins(merged) == "1xcombined 1xbase"
 
 
+TASKS = "# Plan\n- [ ] buy milk\n- [ ] call Ann\n\n# Done\n- [x] pay rent\n"
+
+
+def test_one_moved_a_task_while_the_other_checked_it() -> None:
+    moved = "# Plan\n- [ ] call Ann\n\n# Done\n- [x] pay rent\n- [ ] buy milk\n"
+    checked = TASKS.replace("[ ] buy", "[x] buy oat")
+    for sides in ((moved, checked), (checked, moved)):
+        merged = merge_text(TASKS, *sides)
+        assert merged.text == "# Plan\n- [ ] call Ann\n\n# Done\n- [x] pay rent\n- [x] buy oat milk\n"
+        assert merged.spots == ()
+
+
+def test_a_move_is_not_followed_if_that_would_lose_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "follow_moves", lambda base, *_: (base, ["lost"]))
+    assert merge_text("one\n", "one\ntwo\n", "zero\none\n").text == "zero\none\ntwo\n"
+
+
 def test_spots_and_parts_count_the_lines_of_front_matter() -> None:
     merged = merge_text(
         "---\na: 1\n---\nat five\n",
@@ -148,6 +165,9 @@ HARD = {
     "every line changed on both sides": tuple(
         "".join(f"line {number} of {' '.join('xyz'[number % 3] * side * 3)} words\n" for number in range(MIB // 32))
         for side in (1, 2, 3)
+    ),
+    "front matter of keys that does not parse": tuple(
+        "".join(["---\n", *(f"k{number}: a: {end}\n" for number in range(MIB // 32)), "---\n"]) for end in "abc"
     ),
     "front matter of brackets": tuple(f"---\na: {'[' * 8000}\n---\n{end}" for end in "abc"),
     "rules": ("---\n" * (MIB // 4), "---\n" * (MIB // 4 - 1) + "x", "y\n" + "---\n" * (MIB // 4 - 1)),

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidenote.core.diff import Steps
-from tidenote.core.words import contains, merge_line, missing_words, similarity, tokens, weights, words
+from tidenote.core.words import (
+    contains,
+    has_words,
+    merge_line,
+    missing_words,
+    rewrap,
+    same_but_space,
+    similarity,
+    tokens,
+    weights,
+    words,
+)
 
 
 def merged(base: str, first: str, second: str) -> str | None:
@@ -96,11 +107,61 @@ def test_words_that_would_touch_get_a_space_between_them() -> None:
 def test_a_word_that_nobody_wrote_is_refused() -> None:
     assert merged("a-b", "ab", "a-b c") == "ab c"
     assert merged("a-b c", "ab c", "a-bb c") is None
-    assert merged(" -", "b-", " b") is None
+    assert merged(" -", "b-", " c") is None
+
+
+@pytest.mark.parametrize(
+    ("base", "first", "second", "expected"),
+    [
+        ("# Old title", "# New title {#title}", "# Old title {#title}", "# New title {#title}"),
+        ("see a", "see b, c and d", "see a and d", "see b, c and d"),
+        ("see a", "see x a", "see x b", "see x b"),
+        ("one", "one.", "one. two", "one. two"),
+        ("a (b)", "a (c)", "a (b))", "a (c))"),
+    ],
+)
+def test_what_two_edits_have_in_common_where_they_touch_comes_once(
+    base: str, first: str, second: str, expected: str
+) -> None:
+    assert merged(base, first, second) == expected
+
+
+def test_has_words_counts_words_only() -> None:
+    assert has_words(weights("buy oat milk"), weights("- milk!"))
+    assert not has_words(weights("buy oat milk"), weights("milk milk"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [("a b c", "a  bc", True), ("a b c", "ab d", False), ("", " \t", True)],
+)
+def test_same_but_space(one: str, other: str, same: bool) -> None:
+    assert same_but_space(one, other) == same
+    assert same_but_space([*one, ""], [other]) == same
 
 
 def test_what_an_edit_over_a_space_replaced_is_replaced_as_one() -> None:
     assert merged("the red car", "the blue van", "the red cars") is None
+
+
+@pytest.mark.parametrize(
+    ("base", "wrapped", "changed", "expected"),
+    [
+        ("a b c\nd e", "a b\nc d e", "a b x\nd e", "a b\nx d e"),
+        ("a b c\nd e", "a b\nc d e", "a b c\nd e f", "a b\nc d e f"),
+        ("a b\nc d", "a\nb c\nd", "a b x\nc d", "a\nb x c\nd"),
+        ("a b\nc d", "a\nb c\nd", "a c d", "a c\nd"),
+        ("a b\nc d", " a b c d\n", "x y\nz z", " x y z z\n"),
+        ("a b\nc", "a b c", "a  b\n\nc", "a  b\n\nc"),
+        ("a b", "a c", "a d", None),
+        ("a -b c", "a-b\nc", "a xb c", None),
+    ],
+)
+def test_a_changed_text_takes_over_how_the_other_one_is_wrapped(
+    base: str, wrapped: str, changed: str, expected: str | None
+) -> None:
+    assert rewrap(base, wrapped, changed, Steps(100_000)) == expected
+    assert rewrap(base, wrapped, changed, Steps(-1)) is None
 
 
 def test_without_steps_a_person_has_to_choose() -> None:

@@ -169,12 +169,13 @@ def unique_in_both(
         new: the other.
         counts: which elements are looked at.
     """
-    theirs = _singles(new)
-    pairs = [(at, theirs[element]) for element, at in _singles(old).items() if element in theirs and counts(element)]
+    theirs = singles(new)
+    pairs = [(at, theirs[element]) for element, at in singles(old).items() if element in theirs and counts(element)]
     return [pairs[place] for place in increasing([pair[1] for pair in pairs])]
 
 
-def _singles(elements: Sequence[T]) -> dict[T, int]:
+def singles(elements: Sequence[T]) -> dict[T, int]:
+    """Return where the elements are that a sequence has exactly once."""
     places: dict[T, int] = {}
     repeated = set()
     for index, element in enumerate(elements):

@@ -40,7 +40,8 @@ _WHEN_CHANGED: Final = re.compile(
 )
 """Keys that say when the note was changed last: modified, lastmod, updated_at, date-updated ..."""
 
-_LONG_STEPS: Final = 100_000
+FRONT_STEPS: Final = 50_000
+"""What the values of one front matter may cost."""
 
 _MONTH_FIRST: Final = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
 
@@ -90,7 +91,8 @@ def _merge_read(
     second: list[str],
 ) -> list[Piece]:
     """Merge front matters that were read; if the result would not be read as meant, second's stays."""
-    merged = _merge_blocks(*blocks)
+    old, mine, yours = blocks
+    merged = _merge_blocks(old, mine, yours, Steps(FRONT_STEPS))
     check = read([line for piece in merged.pieces for line in piece.lines])
     if check is None or check.meaning != merged.meaning:
         pieces = [Piece(second[1:-1], "second", Doubt("front_matter", base, first, second))]
@@ -123,13 +125,13 @@ class _Outcome:
     meaning: Meaning
 
 
-def _merge_blocks(base: Block, first: Block, second: Block) -> _Outcome:
+def _merge_blocks(base: Block, first: Block, second: Block, steps: Steps) -> _Outcome:
     """Merge mappings key by key."""
     pieces: list[Piece] = []
     meanings = []
     old, mine, yours = base.by_key(), first.by_key(), second.by_key()
     for key in merge_order(list(old), list(mine), list(yours)):
-        if outcome := _merge_entry(old.get(key), mine.get(key), yours.get(key)):
+        if outcome := _merge_entry(old.get(key), mine.get(key), yours.get(key), steps):
             pieces += outcome.pieces
             meanings.append((key, outcome.meaning))
     tail = _merge_comments(base.tail, first.tail, second.tail)
@@ -164,7 +166,7 @@ def merge_order(base: list[K], first: list[K], second: list[K]) -> list[K]:
     return [*result, *pending]
 
 
-def _merge_entry(base: Entry | None, first: Entry | None, second: Entry | None) -> _Outcome | None:
+def _merge_entry(base: Entry | None, first: Entry | None, second: Entry | None, steps: Steps) -> _Outcome | None:
     """Merge one key; None if it goes."""
     if first is None or second is None:
         return _one_sided(base, first, second)
@@ -175,7 +177,7 @@ def _merge_entry(base: Entry | None, first: Entry | None, second: Entry | None) 
     if base and first.source == base.source:
         return _take(second, "second")
     lead = _merge_comments(base.lead if base else [], first.lead, second.lead)
-    value = _merge_values(base, first, second)
+    value = _merge_values(base, first, second, steps)
     return _Outcome([Piece(lead, "combined"), *value.pieces], value.meaning)
 
 
@@ -187,7 +189,7 @@ def _one_sided(base: Entry | None, first: Entry | None, second: Entry | None) ->
     return _take(kept, origin, _doubt("deleted_and_changed", base, first, second) if base else None)
 
 
-def _merge_values(base: Entry | None, first: Entry, second: Entry) -> _Outcome:
+def _merge_values(base: Entry | None, first: Entry, second: Entry, steps: Steps) -> _Outcome:
     """Merge a key that both sides wrote differently."""
     if second.meaning == first.meaning or (base and first.meaning == base.meaning):
         outcome = _Outcome([Piece(second.lines, "second")], second.meaning)
@@ -197,7 +199,7 @@ def _merge_values(base: Entry | None, first: Entry, second: Entry) -> _Outcome:
         return later
     else:
         ways = (_merge_loose,) if first.key[0] == LOOSE else (_merge_inner, _merge_items, _merge_long)
-        merged = next(filter(None, (way(base, first, second) for way in ways)), None)
+        merged = next(filter(None, (way(base, first, second, steps) for way in ways)), None)
         if merged is None:
             return _Outcome(
                 [Piece(second.lines, "second", _doubt("front_matter", base, first, second))], second.meaning
@@ -226,18 +228,18 @@ def _merge_comments(base: Sequence[str], first: Sequence[str], second: Sequence[
     return [*first, *(line for line in second if line not in first)]
 
 
-def _merge_inner(base: Entry | None, first: Entry, second: Entry) -> _Outcome | None:
+def _merge_inner(base: Entry | None, first: Entry, second: Entry, steps: Steps) -> _Outcome | None:
     """Merge values that are mappings themselves; None if they are not, or are indented differently."""
     mine, yours = first.block, second.block
     old = base.block if base else Block(())
     if old is None or mine is None or yours is None or mine.column != yours.column:
         return None
-    merged = _merge_blocks(old, mine, yours)
+    merged = _merge_blocks(old, mine, yours, steps)
     head = first.lines[:1] if base and second.lines[0] == base.lines[0] else second.lines[:1]
     return _Outcome([Piece(head, "combined"), *merged.pieces], merged.meaning if len(merged.meaning) > 1 else NOTHING)
 
 
-def _merge_items(base: Entry | None, first: Entry, second: Entry) -> _Outcome | None:
+def _merge_items(base: Entry | None, first: Entry, second: Entry, _: Steps) -> _Outcome | None:
     """Merge lists as sets that keep their order; None if one is no list, or cannot be written like the other."""
     mine, yours = first.items, second.items
     old = base.items if base else Items()
@@ -260,20 +262,22 @@ def _merge_items(base: Entry | None, first: Entry, second: Entry) -> _Outcome | 
     return _Outcome([Piece(lines, "combined")], (LIST, *kept) if kept or template.style == "[" else NOTHING)
 
 
-def _merge_loose(base: Entry | None, first: Entry, second: Entry) -> _Outcome | None:
+def _merge_loose(base: Entry | None, first: Entry, second: Entry, steps: Steps) -> _Outcome | None:
     """Merge entries that were read loosely as text; None if that makes something else than one of their key."""
-    pieces = merge_hunk(base.lines if base else [], first.lines, second.lines, Steps(_LONG_STEPS))
+    if steps.left < 0:
+        return None
+    pieces = merge_hunk(base.lines if base else [], first.lines, second.lines, steps)
     block = read_loosely([line for piece in pieces for line in piece.lines])
     if block is None or [entry.key for entry in block.entries] != [first.key]:
         return None
     return _Outcome(pieces, block.entries[0].meaning)
 
 
-def _merge_long(base: Entry | None, first: Entry, second: Entry) -> _Outcome | None:
+def _merge_long(base: Entry | None, first: Entry, second: Entry, steps: Steps) -> _Outcome | None:
     """Merge values of several lines as text; None if that leaves a doubt, or something else than one value."""
     if base is None or min(len(entry.lines) for entry in (base, first, second)) == 1:
         return None
-    pieces = merge_hunk(base.lines, first.lines, second.lines, Steps(_LONG_STEPS))
+    pieces = merge_hunk(base.lines, first.lines, second.lines, steps)
     block = read_block([line for piece in pieces for line in piece.lines])
     if block is None or len(block.entries) != 1 or any(piece.doubt for piece in pieces):
         return None

@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-from tidenote.core.diff import Hunk, Purse, Steps, diff, meet
+from tidenote.core.diff import Edit, Hunk, Purse, Steps, diff, meet
 from tidenote.core.frontmatter import front_size, merge_front
 from tidenote.core.hunks import Around, merge_hunk
 from tidenote.core.markdown import LOOK_AROUND
 from tidenote.core.merged import Merged, Origin, Part, Piece, assemble
+from tidenote.core.moves import follow_moves
+from tidenote.core.words import missing_words
 from tidenote.core.yaml_source import read_loosely
 
-LINE_STEPS: Final = 1_000_000
+LINE_STEPS: Final = 150_000
 """What the line differences of one merge may cost."""
 
-HUNK_STEPS: Final = 1_000_000
+HUNK_STEPS: Final = 150_000
 """What the hunks of one merge may cost."""
 
 FRONT_STEPS: Final = 8
@@ -131,11 +133,25 @@ def merge_lines(base: list[str], first: list[str], second: list[str], *, purse: 
     """Merge texts by their lines. The last line is empty if a text ends in a line feed: an ordinary line, too."""
     steps = Steps(LINE_STEPS, purse)
     hunk_steps = Steps(HUNK_STEPS, purse)
+    edits = [diff(base, side, steps) for side in (first, second)]
+    followed = follow_moves(base, first, second, edits, hunk_steps)
+    if followed is not None:
+        edits_there = [diff(base, side, steps) for side in followed]
+        pieces = _merge_edits(base, *followed, edits_there, hunk_steps)
+        if not missing_words(base, (first, second), (line for piece in pieces for line in piece.lines)):
+            return pieces
+    return _merge_edits(base, first, second, edits, hunk_steps)
+
+
+def _merge_edits(
+    base: list[str], first: list[str], second: list[str], edits: list[list[Edit]], steps: Steps
+) -> list[Piece]:
+    """Merge the differences of two sides, hunk by hunk."""
     pieces: list[Piece] = []
     at = 0
-    for hunk in meet(diff(base, first, steps), diff(base, second, steps), touching=True):
+    for hunk in meet(*edits, touching=True):
         pieces.append(Piece(base[at : hunk.base.start], "base"))
-        pieces += _merge_hunk(hunk, base, first, second, hunk_steps)
+        pieces += _merge_hunk(hunk, base, first, second, steps)
         at = hunk.base.stop
     return [*pieces, Piece(base[at:], "base")]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 Origin = Literal["base", "first", "second", "both", "combined"]
@@ -69,10 +70,6 @@ class Doubt:
     first: Sequence[str]
     second: Sequence[str]
 
-    def united(self, after: Doubt) -> Doubt:
-        """Return one doubt about the place of both."""
-        return Doubt(self.reason, [*self.base, *after.base], [*self.first, *after.first], [*self.second, *after.second])
-
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -87,7 +84,7 @@ def assemble(pieces: Sequence[Piece]) -> Merged:
     """Put pieces together; neighbours of one origin become one part, neighbouring doubts of one reason one spot."""
     lines: list[str] = []
     parts: list[Part] = []
-    doubts: list[tuple[int, int, Doubt]] = []
+    doubts: list[_Place] = []
     for piece in pieces:
         if not piece.lines:
             continue
@@ -100,16 +97,30 @@ def assemble(pieces: Sequence[Piece]) -> Merged:
             _note(doubts, len(lines) - len(piece.lines), len(lines), piece.doubt)
     if not lines:  # all is gone, which leaves the one empty line of an empty text
         return Merged("", parts=(Part(0, 1, "combined"),))
-    return Merged("\n".join(lines), tuple(_spot(*doubt) for doubt in doubts), tuple(parts))
+    return Merged("\n".join(lines), tuple(place.spot() for place in doubts), tuple(parts))
 
 
-def _note(doubts: list[tuple[int, int, Doubt]], start: int, end: int, doubt: Doubt) -> None:
+@dataclass(slots=True)
+class _Place:
+    """Result lines `start:end` with what makes one doubt of them, in order."""
+
+    start: int
+    end: int
+    doubts: list[Doubt]
+
+    def spot(self) -> Spot:
+        """Return the spot that the doubts make together."""
+        base, first, second = (
+            "\n".join(chain.from_iterable(sources))
+            for sources in zip(*((doubt.base, doubt.first, doubt.second) for doubt in self.doubts), strict=True)
+        )
+        return Spot(self.start, self.end, self.doubts[0].reason, base, first, second)
+
+
+def _note(places: list[_Place], start: int, end: int, doubt: Doubt) -> None:
     """Add a doubt about lines `start:end`, to the one before it if they touch."""
-    if doubts and doubts[-1][1] == start and doubts[-1][2].reason == doubt.reason:
-        start, _, before = doubts.pop()
-        doubt = before.united(doubt)
-    doubts.append((start, end, doubt))
-
-
-def _spot(start: int, end: int, doubt: Doubt) -> Spot:
-    return Spot(start, end, doubt.reason, *("\n".join(lines) for lines in (doubt.base, doubt.first, doubt.second)))
+    if places and places[-1].end == start and places[-1].doubts[0].reason == doubt.reason:
+        places[-1].end = end
+        places[-1].doubts.append(doubt)
+    else:
+        places.append(_Place(start, end, [doubt]))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count, zip_longest
 from typing import Final
 
 from tidenote.core.diff import Edit, Hunk, Steps, diff, meet
@@ -32,6 +33,9 @@ _TOKEN: Final = re.compile(rf"{_WORD_PATTERN}|\s+|{_SYMBOL_PATTERN}")
 
 MIN_SIMILARITY: Final = 0.3
 """Below this two lines are not taken for versions of one line."""
+
+MAX_SEAM: Final = 1000
+"""How many tokens are looked at where two edits touch."""
 
 
 def words(text: str) -> list[str]:
@@ -82,30 +86,84 @@ def _count(lines: Iterable[str]) -> Counter[str]:
     return Counter(words("\n".join(lines)))
 
 
+def has_words(whole: Counter[str], part: Counter[str]) -> bool:
+    """Say whether a line has all words of another one, as often; both are given as `weights`."""
+    return all(whole[token] >= count for token, count in part.items() if _WORD.match(token))
+
+
+def same_but_space(one: Iterable[str], other: Iterable[str]) -> bool:
+    """Say whether lines differ in white space and line breaks at most."""
+    return "".join("".join(one).split()) == "".join("".join(other).split())
+
+
 def merge_line(base: str, first: str, second: str, steps: Steps) -> str | None:
     """Merge two edits of one line; None where a person has to choose, or the steps don't suffice.
 
     Each side's edits apply where the other left the line alone. Where both insert, the texts follow one another;
-    where one deletes, the other's text stays. The result has every word that a side added, and no new ones.
+    where one deletes, the other's text stays; what two edits have in common where they touch comes once. The result
+    has every word that a side added, and no new ones.
     """
     old, sides = tokens(base), (tokens(first), tokens(second))
     edits = [_join_over_spaces(diff(old, side, steps), old) for side in sides]
     if steps.left < 0:
         return None
     result: list[str] = []
+    edit: list[str] = []
     at = 0
     for hunk in meet(*edits, touching=False):
         merged = _merge_tokens(hunk, old[hunk.base], sides[0][hunk.first], sides[1][hunk.second])
         if merged is None:
             return None
+        seam = _shared(edit, merged) if hunk.base.start == at else 0
         result += old[at : hunk.base.start]
-        result += merged
+        result += merged[seam:]
+        edit = merged
         at = hunk.base.stop
     merged_line = "".join([*result, *old[at:]])
     known = {*old, *sides[0], *sides[1]}
     if any(word not in known for word in words(merged_line)):
         return None
     return None if missing_words([base], [[first], [second]], [merged_line]) else merged_line
+
+
+def rewrap(base: str, wrapped: str, changed: str, steps: Steps) -> str | None:
+    """Return a changed text with the white space of a version that differs from the base in nothing else.
+
+    White space that the change touched stays as it is. None if words would touch, or the steps don't suffice.
+    """
+    (old_spaces, old), (spaces, texts), (new_spaces, new) = map(_apart, (base, wrapped, changed))
+    edits = diff(old, new, steps)
+    if texts != old or steps.left < 0:
+        return None
+    for place, old_place in _partners(edits, len(new)):
+        if new_spaces[place] == old_spaces[old_place]:
+            new_spaces[place] = spaces[old_place]
+    result = "".join(chain.from_iterable(zip_longest(new_spaces, new, fillvalue="")))
+    return result if {*words(result)} <= {*old, *new} else None
+
+
+def _apart(text: str) -> tuple[list[str], list[str]]:
+    """Return what stands before each token that is no white space, and after the last one; and these tokens."""
+    spaces, texts = [""], []
+    for token in tokens(text):
+        if token.isspace():
+            spaces[-1] = token
+        else:
+            texts.append(token)
+            spaces.append("")
+    return spaces, texts
+
+
+def _partners(edits: list[Edit], size: int) -> Iterator[tuple[int, int]]:
+    """Return which places, before an element or at the end, are the same in a new and an old sequence."""
+    at = old_at = 0
+    for edit in edits:
+        one_by_one = edit.end - edit.start == edit.old_end - edit.old_start
+        yield from zip(
+            range(at, edit.end if one_by_one else min(edit.start + 1, edit.end)), count(old_at), strict=False
+        )
+        at, old_at = edit.end, edit.old_end
+    yield from zip(range(at, size + 1), count(old_at), strict=False)
 
 
 def _merge_tokens(hunk: Hunk, base: list[str], first: list[str], second: list[str]) -> list[str] | None:
@@ -116,9 +174,19 @@ def _merge_tokens(hunk: Hunk, base: list[str], first: list[str], second: list[st
         return second
     if not base:
         return _both_inserted(first, second)
+    if same_but_space(base, second):
+        return first
+    if same_but_space(base, first):
+        return second
     if not first or not second:
         return first or second
     return None
+
+
+def _shared(before: list[str], after: list[str]) -> int:
+    """Return how many tokens, with a word among them, end one edit and begin the next."""
+    sizes = range(min(len(before), len(after), MAX_SEAM), 0, -1)
+    return next((size for size in sizes if before[-size:] == after[:size] and words("".join(after[:size]))), 0)
 
 
 def _both_inserted(first: list[str], second: list[str]) -> list[str]:
