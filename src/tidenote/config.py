@@ -110,7 +110,7 @@ class ServerConfig:
     """How many changes a second a device may send in the long run; what comes faster is read later."""
     max_changes_burst: int = 20_000
     """How many changes a device may send at once after a rest."""
-    trusted_proxies: str | None = None
+    trusted_proxies: str = "127.0.0.1,::1"
     """The addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` and `-Proto` are believed."""
     max_frame_bytes: int = 8 * 2**20
     """The largest message a client may send."""

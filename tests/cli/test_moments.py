@@ -58,3 +58,9 @@ def test_nothing_was_in_the_future() -> None:
     for text in ("2026-02-01", "23:00"):
         with pytest.raises(ValueError, match="is in the future"):
             parse_moment(text, NOW)
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 499, 500, 501, 999, 999_999])
+def test_now_is_never_in_the_future(microsecond: int) -> None:
+    now = datetime(2026, 1, 31, 12, 0, 0, microsecond)  # noqa: DTZ001 (local time)
+    assert parse_moment("now", now) == int(now.timestamp() * 1000)

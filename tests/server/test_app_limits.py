@@ -28,7 +28,7 @@ async def refused(server: Running, device_id: str, **headers: str) -> bool:
 
 async def test_h5_one_address_has_its_share_of_connections(tmp_path: Path) -> None:
     async with (
-        running_server(tmp_path, max_connections_per_address=2) as server,
+        running_server(tmp_path, max_connections_per_address=2, trusted_proxies="192.0.2.1") as server,
         plain_client(server, "a"),
         plain_client(server, "b"),
     ):

@@ -44,14 +44,14 @@ def parse_moment(text: str, now: datetime) -> int:
     wanted = " ".join(text.lower().split())
     try:
         found = _ago(wanted, now) or _of_day(wanted, now) or datetime.fromisoformat(wanted.upper())
-        time_ms = round(found.timestamp() * 1000)
+        seconds = found.timestamp()
     except (ValueError, OverflowError, OSError):
         raise ValueError(
             f"{text!r} is no time; write 2026-01-31, '2026-01-31 14:30', 14:30, '2 hours ago' or 'yesterday 18:00'"
         ) from None
-    if time_ms > now.timestamp() * 1000:
+    if seconds > now.timestamp():
         raise ValueError(f"{text!r} is in the future")
-    return time_ms
+    return int(seconds * 1000)
 
 
 def _ago(text: str, now: datetime) -> datetime | None:

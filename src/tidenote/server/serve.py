@@ -196,7 +196,7 @@ def _uvicorn_config(config: ServerConfig, service: Service) -> uvicorn.Config:
         ssl_certfile=config.tls_cert,
         ssl_keyfile=config.tls_key,
         proxy_headers=bool(config.trusted_proxies),
-        forwarded_allow_ips=config.trusted_proxies or [],
+        forwarded_allow_ips=config.trusted_proxies,
         lifespan="off",
         log_config=None,
         access_log=False,
