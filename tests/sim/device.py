@@ -267,6 +267,16 @@ class Device:
         """Return the journal, for looking only."""
         return self.process.journal if self.process else Journal("journal.db", open_file=lambda _: self.database)
 
+    def path_of(self, disk_path: str) -> str:
+        """Return the path in the vault that a file on the disk stands for, whether or not a process runs.
+
+        On a disk that folds, `d/f.md` comes to be `D/f.md` if there is a folder `D`: who deletes that while the
+        process is dead deletes `d/f.md` all the same, and the process will say so when it is back.
+        """
+        process = self.process
+        bases = process.bases if process and process.passes else Bases(self.open_journal().bases().values())
+        return bases.path_of(disk_path)
+
     def replica(self) -> dict[str, bytes]:
         """Return what the device holds as confirmed, as JSON."""
         return dict(self.database.execute("SELECT key, changes FROM confirmed"))

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import heapq
 import random
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -120,12 +119,12 @@ class World:
     def saved(self, device: Device, path: str, before: str | None, after: str | None) -> None:
         """A person saved or deleted a file."""
         self.note(f"{device.name} saves {path}" if after is not None else f"{device.name} deletes {path}")
-        self.recorder.saved(device.name, _path(device, path), before, after)
+        self.recorder.saved(device.name, device.path_of(path), before, after)
 
     def moved(self, device: Device, path: str, target: str, text: str) -> None:
         """A person renamed a file."""
         self.note(f"{device.name} renames {path} to {target}")
-        self.recorder.moved(device.name, _path(device, path), _path(device, target), text)
+        self.recorder.moved(device.name, device.path_of(path), device.path_of(target), text)
 
     def forgive(self, destroyed: Iterable[str], *, but: Device) -> None:
         """Forgive the loss of words of which a device had the only copies."""
@@ -367,14 +366,6 @@ class World:
 
     def __str__(self) -> str:
         return f"seed {self.seed} ({self.options})"
-
-
-def _path(device: Device, disk_path: str) -> str:
-    """Return the path in the vault that a file on a disk stands for."""
-    process = device.process
-    if process and process.passes:
-        return process.bases.path_of(disk_path)
-    return unicodedata.normalize("NFC", disk_path)
 
 
 def _tree(device: Device, bases: Bases) -> dict[str, str]:
