@@ -18,6 +18,8 @@ CODE := $(wildcard src tests benchmarks)
 PYTEST := $(BIN)/python -m pytest
 SIM := PYTHONPATH=tests $(BIN)/python -m sim.replay
 SOAK_S ?= 3600
+# How long each target of `make guided` is fuzzed.
+FUZZ_S ?= 300
 # The first seed of a soak: another one each time finds more.
 FIRST ?= 1000000
 export SEEDS
@@ -29,7 +31,7 @@ PURE_TESTS = $(wildcard tests/core tests/wire tests/client/test_policy.py tests/
 # What failed half-way is made again.
 .DELETE_ON_ERROR:
 
-.PHONY: help setup test lint types unit sim soak e2e web images bench docs fuzz cover run format lock clean
+.PHONY: help setup test lint types unit sim soak e2e web images bench docs fuzz guided cover run format lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -95,6 +97,12 @@ docs: setup ## Check that the documents say what the code does
 
 fuzz: setup ## The properties with 100,000 examples each
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) --numprocesses $(JOBS) --quiet --timeout 0 $(wildcard tests/core tests/wire tests/client tests/vault)
+
+guided: setup ## Properties led by what code they reach, FUZZ_S seconds each; Linux only
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
+	for target in decoder session planner merge front-matter; do \
+		PYTHONPATH=tests $(BIN)/python tests/fuzzing.py $$target $(FUZZ_S) || exit 1; \
+	done
 
 run: setup ## A server and two synced folders to play with
 	$(BIN)/tidenote demo
