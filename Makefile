@@ -95,7 +95,7 @@ bench: setup ## Measure speed and memory, beside the raw limits of this machine
 docs: setup ## Check that the documents say what the code does
 	$(PYTEST) --quiet tests/test_docs.py
 
-fuzz: setup ## The properties with 100,000 examples each
+fuzz: setup ## The laws with 100,000 examples each, other properties with 25,000
 	HYPOTHESIS_PROFILE=fuzz $(PYTEST) --numprocesses $(JOBS) --quiet --timeout 0 $(wildcard tests/core tests/wire tests/client tests/vault)
 
 guided: setup ## Properties led by what code they reach, FUZZ_S seconds each; Linux only

@@ -19,7 +19,7 @@ settings.register_profile(
 settings.register_profile(
     "cover", max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=_SLOW
 )
-settings.register_profile("fuzz", max_examples=100_000, deadline=None, suppress_health_check=_SLOW)
+settings.register_profile("fuzz", max_examples=25_000, deadline=None, suppress_health_check=_SLOW)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 
