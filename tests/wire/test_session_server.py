@@ -11,7 +11,7 @@ from core.log import Log
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.version import Change
 from tidenote.errors import ProtocolError
-from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, ErrorMessage
+from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, ErrorMessage, SyncAck, from_change
 from tidenote.wire.session import (
     MAX_BAD_MESSAGES,
     MAX_BUFFERED,
@@ -165,6 +165,53 @@ def test_an_own_change_that_the_server_settled_is_not_left_out() -> None:
     end = connected(full_log(write("1b", "x", base="")))
     settled = write("4server.1-x", "x", base="1b 2a")
     assert end.receive(push(write("2a", "x", base=""))) == [ack(4, settled)]
+
+
+def test_no_cursor_passes_an_own_change_before_its_answer() -> None:
+    """A page that was asked for before the commit shows a part of what was committed."""
+    end = ServerEnd(Log(), max_keys=2)
+    end.receive(push())
+    end.others_commit(write("1b", key=B), heard=False)
+    end.session.head_is(2)
+    assert end.next() == Read(0)
+    end.session.receive(json_push(write("3a", key=A), write("4a", key=C), id=1))
+    submit = end.next()
+    assert isinstance(submit, Submit)
+    end.commit(submit)
+    end.session.page(end.log.page(0, 2))
+    # If the connection ends here, the next one begins before the change.
+    assert end.next() == Send(SyncAck(3, [from_change(write("1b", key=B))], EPOCH, behind=1))
+    assert end.drain() == [ack(5, id=1)]
+    assert end.reads == [Read(4)]
+
+
+def test_no_cursor_passes_an_own_change_while_earlier_pushes_are_answered() -> None:
+    end = connected()
+    for number in (1, 2, 3):
+        end.session.receive(json_push(write(f"{number}a", key=f"note:{number}.md"), id=number))
+    submits = [end.next() for _ in range(3)]
+    for submit in submits:
+        assert isinstance(submit, Submit)
+        end.commit(submit)
+    assert end.drain() == [ack(2, id=1), ack(3, id=2), ack(4, id=3)]
+
+
+def test_no_cursor_goes_back_to_own_changes_that_a_page_listed_before_their_commit_was_told() -> None:
+    end = connected()
+    end.others_commit(write("1b", key=B), heard=False)
+    end.session.head_is(2)
+    assert end.next() == Read(0)
+    pushes = []
+    for number, key in ((1, A), (2, C)):
+        end.session.receive(json_push(write(f"{number}a", key=key), id=number))
+        submit = end.next()
+        assert isinstance(submit, Submit)
+        pushes.append((submit, end.log.take_in(submit.changes)))
+    end.session.page(end.log.page(0))
+    assert end.drain() == [ack(4, write("1b", key=B), write("1a", key=A), write("2a", key=C))]
+    for submit, batch in reversed(pushes):
+        end.session.committed(submit.number, *outcome_of(batch), batch.clock)
+    assert end.drain() == [ack(4, id=1), ack(4, id=2)]
 
 
 # -- publications are only hints

@@ -144,6 +144,7 @@ class _Push:
         changes: what it writes.
         again: keys whose state the client may have from after its change; the answer lists them again, as an
             acknowledgement alone would bring back what was replaced meanwhile.
+        limit: up to where the client's cursor may go before the answer: its changes that are left out lie past it.
         clock: None until it is committed; then the answer rides on a message that shows the log as of here or later.
     """
 
@@ -151,6 +152,7 @@ class _Push:
     rejected: list[Rejected]
     changes: tuple[Change, ...]
     again: frozenset[str] = frozenset()
+    limit: int = MAX_TIMESTAMP
     clock: int | None = None
 
 
@@ -255,6 +257,7 @@ class ServerSession:
         for taken in accepted:
             key = taken.change.key
             self._own.setdefault(key, {})[taken.change] = clock
+            push.limit = min(push.limit, taken.receipt - 1)
             # What was told of the key before came from before the commit, unless the position says otherwise.
             if taken.duplicate or (key in push.again and taken.receipt <= self.position):
                 again.add(key)
@@ -477,10 +480,10 @@ class ServerSession:
         self._note_told({entry.key: entry.register.dots for entry in news})
         if not news and not answer and not behind:
             return None
-        self._told = self.position
+        self._told = self._reached()
         return Send(
             SyncAck(
-                ack_timestamp=self.position,
+                ack_timestamp=self._told,
                 changes=from_entries(news),
                 epoch=self.epoch,
                 id=answer.push_id if answer else None,
@@ -488,6 +491,12 @@ class ServerSession:
                 rejected=(answer.rejected or None) if answer else None,
             )
         )
+
+    def _reached(self) -> int:
+        """Return up to where the client has everything with the next message: a page may overtake answers."""
+        assert self.position is not None
+        limits = (push.limit for push in self._pushes.values())
+        return max(self._told, min((self.position, *limits)))
 
     def _answer(self) -> _Push | None:
         """Return the push that is answered next; None if none is committed. Answers keep the order of pushes."""
@@ -530,7 +539,7 @@ def size_of_change(change: Change) -> int:
 class Received:
     """Event: one message of the server's. Apply all of it in one commit, then tell `applied`.
 
-    First `accepted` join the confirmed state, then `siblings` replace it.
+    First those of `accepted` that were not told before join the confirmed state, then `siblings` replace it.
 
     Attributes:
         epoch: the log's; None if the server does not tell.
