@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from e2e.processes import World, eventually, free_port, tidenote, world
+from tidenote.cli.console import NEEDS_YOU
 
 pytestmark = pytest.mark.e2e
 
@@ -47,6 +48,29 @@ def test_two_folders_are_kept_the_same_and_ctrl_c_ends_everything(here: World) -
     again = here.start("again", "demo", "--dir", folder, "--port", str(free_port()))
     eventually(lambda: "Ctrl-C ends the demo" in again.output, "the hints")
     assert (laptop / "Welcome.md").read_text() == "written on the phone"
+    assert again.stop() == 0
+
+
+def test_it_starts_again_with_a_conflict_and_a_pause_left_from_the_last_time(here: World) -> None:
+    folder = here.root / "demo"
+    laptop, phone = folder / "laptop", folder / "phone"
+    demo = here.start("demo", "demo", "--dir", folder, "--port", str(here.port))
+    eventually(lambda: "Ctrl-C ends the demo" in demo.output, "the hints")
+    for device in (laptop, phone):
+        tidenote("pause", device)
+        eventually(lambda folder=device: "paused" in tidenote("status", folder, check=False).stdout, "paused")
+        note = device / "Ideas" / "boat.md"
+        note.write_text(note.read_text().replace("ask Ada about wood", f"buy a {device.name}"), encoding="utf-8")
+    tidenote("resume", laptop)
+    tidenote("resume", phone)
+    eventually(lambda: tidenote("status", phone, check=False).returncode == NEEDS_YOU, "a conflict")
+    tidenote("pause", phone)
+    assert demo.stop() == 0
+
+    again = here.start("again", "demo", "--dir", folder, "--port", str(free_port()))
+    eventually(lambda: "Ctrl-C ends the demo" in again.output, "the hints")
+    assert "laptop | needs you: 1 in conflict" in again.output
+    eventually(lambda: "phone | paused" in again.output, "the pause")
     assert again.stop() == 0
 
 

@@ -28,6 +28,10 @@ NOTES: Final = {
 
 DEFAULT_PORT: Final = 8787
 
+SERVER_IS_UP: Final = ("A device joins with",)
+DEVICE_IS_UP: Final = ("in sync", "needs you", "paused")
+"""How the line begins that says that a part is up: a conflict or a pause may be left from the last time."""
+
 START_TIMEOUT_S: Final = 60.0
 """How long everything may take to come up; the first start creates a database."""
 
@@ -54,11 +58,11 @@ async def _run(folder: Path, port: int) -> None:
 
     def device(name: str) -> AbstractAsyncContextManager[asyncio.Task[None]]:
         sync = ("sync", folder / name, "--endpoint", endpoint, "--device-id", name, "--yes")
-        return _part(name, *sync, up_when="in sync")
+        return _part(name, *sync, up_when=DEVICE_IS_UP)
 
     server = ("serve", "--no-auth", "--data", folder / "server", "--port", str(port))
     async with (
-        _part("server", *server, up_when="A device joins with") as one,
+        _part("server", *server, up_when=SERVER_IS_UP) as one,
         device(DEVICES[0]) as two,
         device(DEVICES[1]) as three,
     ):
@@ -68,7 +72,7 @@ async def _run(folder: Path, port: int) -> None:
 
 
 @asynccontextmanager
-async def _part(name: str, *args: str | Path, up_when: str) -> AsyncIterator[asyncio.Task[None]]:
+async def _part(name: str, *args: str | Path, up_when: tuple[str, ...]) -> AsyncIterator[asyncio.Task[None]]:
     """Run a command of ours while the context lasts, once it has said that it is up; yield what ends with it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -97,7 +101,9 @@ async def _part(name: str, *args: str | Path, up_when: str) -> AsyncIterator[asy
         await printing
 
 
-async def _print_lines(name: str, lines: asyncio.StreamReader, up_when: str, is_up: asyncio.Future[bool]) -> None:
+async def _print_lines(
+    name: str, lines: asyncio.StreamReader, up_when: tuple[str, ...], is_up: asyncio.Future[bool]
+) -> None:
     async for line in lines:
         text = line.decode(errors="replace").rstrip()
         console.say(f"{name:>6} | {text}")
