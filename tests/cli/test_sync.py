@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from e2e.processes import World, environment, eventually, tidenote, tree_of, world
+from tidenote.vault.folder import CONFIRM_FILE
 
 pytestmark = pytest.mark.e2e
 
@@ -273,6 +274,10 @@ def test_many_deletions_are_held_until_they_are_confirmed(here: World) -> None:
     eventually(lambda: "needs you: 20 held" in daemon.output, "the announcement")
     here.once("other")
     assert len(tree_of(other)) == 30
+    looked = tidenote("sync", notes, "--confirm-deletes", "--dry-run", check=False)
+    assert looked.returncode == 1, "a look while the daemon runs is no word to it"
+    assert not (notes / ".tidenote" / CONFIRM_FILE).exists()
+    assert tidenote("status", notes, check=False).returncode == 4
     assert "carries out the deletions" in tidenote("sync", notes, "--confirm-deletes").stdout
     eventually(lambda: status_of(notes) == 0, "carried out")
     # They arrive as many on the other side, too, where someone else sits.

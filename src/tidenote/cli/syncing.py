@@ -120,7 +120,7 @@ def run(
         given |= joined.settings
     settings = _settings(given, remembered, config)
     _check_still_same(folder, settings, remembered, joined)
-    if confirm and daemon_runs(folder):
+    if confirm and not dry_run and daemon_runs(folder):
         confirm_deletes(folder)
         console.say(f"the daemon of {folder} carries out the deletions that it held")
         return
