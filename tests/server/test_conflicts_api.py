@@ -224,6 +224,16 @@ async def test_of_three_versions_each_is_kept(http: httpx.AsyncClient) -> None:
     assert await shown(http, *keys) == dict(zip(keys, (["read on\n"], ["met Ada\n"], ["call Bob\n"]), strict=True))
 
 
+async def test_three_edits_of_one_text_are_proposed_over_what_they_were_made_of(http: httpx.AsyncClient) -> None:
+    await push(http, "laptop", "title\nmiddle\nend\n", 1, base=[])
+    for device, text in (("laptop", "TITLE\nmiddle\nend\n"), ("phone", "Title!\nmiddle\nend\n")):
+        await push(http, device, text, 5, base=[dot(1, "laptop")])
+    await push(http, "tablet", "title\nmiddle\nEND\n", 5, base=[dot(1, "laptop")])
+    found = await one(http)
+    assert found["base"]["value"] == "title\nmiddle\nend\n"
+    assert found["proposal"].endswith("\nmiddle\nEND\n")
+
+
 @pytest.mark.parametrize(
     ("choice", "code"),
     [

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import pytest
-
 from core.changes import KEY, delete, write
 from core.log import Log
 from tidenote.core.merge import merge_text
@@ -75,7 +73,7 @@ def test_of_three_edits_without_places_in_the_text() -> None:
     edits = [write("2a", TOP, base="1x"), write("3b", BOTTOM, base="1x"), write("4c", "one\n2\nthree\n", base="1x")]
     past = LogPast([ORIGIN], edits)
     sources, base, merged = told(past, KEY)
-    assert (sources, base, merged) == (["2a", "3b", "4c"], None, Merged(BOTH.replace("two", "2")))
+    assert (sources, base, merged) == (["2a", "3b", "4c"], "1x", Merged(BOTH.replace("two", "2")))
 
 
 def test_of_notes_without_a_base_of_which_one_has_the_other_in_it() -> None:
@@ -140,7 +138,8 @@ def test_a_version_that_a_person_made_is_no_merge_and_one_whose_texts_are_gone_c
     assert merge_again(union, chosen, merge_text) is None
 
 
-@pytest.mark.parametrize("number", [1, 3])
-def test_only_two_have_a_base(number: int) -> None:
-    past = LogPast([ORIGIN])
-    assert base_of([past.shown(KEY)] * number, past) is None
+def test_one_alone_and_more_than_two_notes_have_no_base() -> None:
+    past = LogPast([ORIGIN], [write("2a", TOP, key=B, base=""), write("3a", TOP, key=C, base="")])
+    origin, *others = (past.shown(key) for key in (KEY, B, C))
+    assert base_of([origin], past) is None
+    assert base_of([origin, *others], past) is None

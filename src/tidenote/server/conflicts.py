@@ -48,7 +48,7 @@ class Proposal:
     """What may help to settle.
 
     Attributes:
-        base: what two sources were both made of; None if that is not known for certain, or there are more sources.
+        base: what the last source and those before it were both made of; None if that is not known for certain.
         merged: the merge of two texts, without a base that of two additions; its spots are lines of this very text.
         text: what to propose: of siblings the merge, of merged texts the note as it is now; None where one is no text.
     """
@@ -89,7 +89,7 @@ def question(register: Register, past: Past) -> Question:
 
 
 def propose(asked: Question, winner: Change, past: Past, merge: Merge) -> Proposal:
-    """Return what may help to settle a conflict: of two texts their base and merge, of more all their lines.
+    """Return what may help to settle a conflict: of texts their base and their merge, without one all their lines.
 
     Raises:
         TooMuchWork: the merge says so.
@@ -98,12 +98,11 @@ def propose(asked: Question, winner: Change, past: Past, merge: Merge) -> Propos
     texts = texts_of(living, past) if len(living) > 1 else None
     base = merged = None
     if texts:
-        common = base_of(living, past)
-        base = past.change(common) if common else None
-        old = (base.value if base else None) or ""
         merged = Merged(texts[0])
-        for text in texts[1:]:
-            merged = merge(old, merged.text, text)
+        for number, text in enumerate(texts[1:], start=2):
+            common = base_of(living[:number], past)
+            base = past.change(common) if common else None
+            merged = merge((base and base.value) or "", merged.text, text)
         if len(texts) > 2:
             merged = Merged(merged.text)
     return Proposal(base, merged, winner.value if asked.kind == "merged" else merged.text if merged else None)

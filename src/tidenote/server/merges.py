@@ -93,12 +93,15 @@ def union_behind(record: Record, past: Past) -> Union | None:
 
 
 def base_of(sources: Sequence[Record], past: Past) -> Record | None:
-    """Return the nearest common ancestor of two sources; None if it is not known for certain, or there are more."""
-    if len(sources) != 2:
+    """Return what the last source and those before it, united, were both made of; None if that is not certain."""
+    if len(sources) < 2:
+        return None
+    *before, last = sources
+    if all(source.key == last.key for source in before):
+        return _ancestor(last.key, [source.dot for source in before], [last.dot], past)
+    if len(sources) > 2:
         return None
     first, second = sources
-    if first.key == second.key:
-        return _ancestor(first.key, [first.dot], [second.dot], past)
     return _parted(first, second, past) or _parted(second, first, past) or _renamed_twice(first.key, second.key, past)
 
 
@@ -115,8 +118,7 @@ def merge_again(union: Union, past: Past, merge: Merge) -> Merged | None:
         return None
     merged = Merged(texts[0])
     for number in range(1, len(texts)):
-        parted = union.sources[: number + 1]
-        base = base_of(parted, past) if len(parted) == 2 else _ancestor_of_all(parted, past)
+        base = base_of(union.sources[: number + 1], past)
         old = past.change(base) if base else None
         if base and (old is None or old.value is None):
             return None
@@ -191,13 +193,6 @@ def _renamed_twice(one: str, other: str, past: Past) -> Record | None:
             if rename.key == rival.key and seen.isdisjoint((rename.dot, rival.dot)):
                 return _ancestor(rename.key, [rename.dot], [rival.dot], past)
     return None
-
-
-def _ancestor_of_all(sources: Sequence[Record], past: Past) -> Record | None:
-    """Return what the last source and those before it, united, were both made of."""
-    *before, last = sources
-    is_one_key = all(source.key == last.key for source in before)
-    return _ancestor(last.key, [source.dot for source in before], [last.dot], past) if is_one_key else None
 
 
 def _ancestor(key: str, first: Iterable[Dot], second: Iterable[Dot], past: Past) -> Record | None:

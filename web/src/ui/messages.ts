@@ -172,12 +172,12 @@ export const messages = {
         text: `${names} changed this note without knowing of each other. Their changes were put together. Look whether it reads as it should.`,
       }),
       versions: (names: string) => ({
-        title: "There are two versions of this note",
-        text: `${names} changed this note without knowing of each other. Below is a proposal with the words of both.`,
+        title: "This note has several versions",
+        text: `${names} changed this note without knowing of each other. Below is a proposal with the words of all of them.`,
       }),
       created: (names: string) => ({
         title: "This note was written more than once",
-        text: `${names} each wrote a note of this name on their own. They may belong together, or be two notes.`,
+        text: `${names} each wrote a note of this name on their own. They may belong together, or be notes of their own.`,
       }),
       files: (names: string) => ({
         title: "Different files have the same name",
@@ -233,8 +233,10 @@ export const messages = {
     keepDeleted: "Delete the note",
     keepDeletedHelp: "The note goes to the trash, on every device.",
     keepBoth: (n: number) => (n === 2 ? "Keep both as two notes" : `Keep all as ${n} notes`),
-    keepBothHelp: (stays: string, name: string, beside: string) =>
-      `The version from ${stays} stays "${name}"; the other goes beside it as "${beside}".`,
+    keepBothHelp: (n: number, stays: string, name: string, beside: string) =>
+      n === 2
+        ? `The version from ${stays} stays "${name}"; the other goes beside it as "${beside}".`
+        : `The version from ${stays} stays "${name}"; the others go beside it, the first as "${beside}".`,
     previous: "Previous place",
     next: "Next place",
     download: (size: string) => `Download (${size})`,

@@ -11,7 +11,7 @@ test("a vault is made and opened, and what happens on a tie is chosen", async ({
   await expect(page.getByText("Saved.")).toBeVisible();
   await tie(server, "note:Trip.md", "eggs\nmilk\nbread\n", "milk\nbread\ntea\n");
   await page.goto("/#/conflict/Trip.md");
-  await expect(page.getByRole("heading", { name: "There are two versions of this note" })).toBeVisible();
+  await expect(page.getByRole("heading", { name: "This note has several versions" })).toBeVisible();
 
   await page.goto("/#/vaults");
   const form = page.locator("form");
