@@ -56,9 +56,10 @@ def test_it_starts_again_with_a_conflict_and_a_pause_left_from_the_last_time(her
     laptop, phone = folder / "laptop", folder / "phone"
     demo = here.start("demo", "demo", "--dir", folder, "--port", str(here.port))
     eventually(lambda: "Ctrl-C ends the demo" in demo.output, "the hints")
+    tidenote("pause", laptop)
+    tidenote("pause", phone)
+    eventually(lambda: demo.output.count("paused: you paused it") == 2, "both rest")
     for device in (laptop, phone):
-        tidenote("pause", device)
-        eventually(lambda folder=device: "paused" in tidenote("status", folder, check=False).stdout, "paused")
         note = device / "Ideas" / "boat.md"
         note.write_text(note.read_text().replace("ask Ada about wood", f"buy a {device.name}"), encoding="utf-8")
     tidenote("resume", laptop)
