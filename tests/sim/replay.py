@@ -43,6 +43,7 @@ class Failure:
     seed: int
     options: Options
     actions: Sequence[Action]
+    """Those that were begun: what would have come later has no part in it."""
     kind: str
     """The invariant, or the name of the exception."""
     message: str
@@ -51,11 +52,11 @@ class Failure:
     def shrink(self) -> Failure:
         """Return the failure with the fewest actions that still lead to one of its kind."""
 
-        def fails(actions: Sequence[Action]) -> bool:
+        def failing(actions: Sequence[Action]) -> int | None:
             again = run(self.seed, self.options, actions)
-            return isinstance(again, Failure) and again.kind == self.kind
+            return len(again.actions) if isinstance(again, Failure) and again.kind == self.kind else None
 
-        again = run(self.seed, self.options, shrunk(self.actions, fails))
+        again = run(self.seed, self.options, shrunk(self.actions, failing))
         return again if isinstance(again, Failure) else self
 
     def write(self) -> Path:
@@ -91,7 +92,7 @@ def run(seed: int, options: Options | None = None, actions: Sequence[Action] | N
     except Exception as error:
         kind = str(getattr(error, "invariant", type(error).__name__))
         where = "" if hasattr(error, "invariant") else "".join(traceback.format_exception(error, limit=-6))
-        return Failure(seed, world.options, world.actions, kind, f"{where}{error}", list(world.trace))
+        return Failure(seed, world.options, world.actions[: world.begun], kind, f"{where}{error}", list(world.trace))
     finally:
         logging.disable(disabled)
         world.close()

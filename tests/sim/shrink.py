@@ -7,30 +7,34 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-MAX_TRIES: Final = 400
-"""After so many runs what is left is small enough."""
+MAX_WORK: Final = 100
+"""How often all items may be run, or as many of them in shorter runs; what is left then is small enough."""
+
+RUN: Final = 10
+"""What a run costs beside its items: as much as so many of them."""
 
 
-def shrunk(items: Sequence[T], fails: Callable[[Sequence[T]], bool], *, max_tries: int = MAX_TRIES) -> list[T]:
+def shrunk(items: Sequence[T], failing: Callable[[Sequence[T]], int | None], *, max_work: int = MAX_WORK) -> list[T]:
     """Return a part of the items, in order, that still fails and from which hardly one can be left out.
 
     Args:
         items: that fail.
-        fails: tells whether some items do.
-        max_tries: how often it may be asked.
+        failing: tells how many of some items, from the first on, are enough to fail; None if all of them do not.
+        max_work: how often all items may be run.
     """
     left = list(items)
     size = max(1, len(left) // 2)
-    tries = 0
-    while tries < max_tries:
+    work = max_work * len(left)
+    while work > 0:
         at, shorter = 0, False
-        while at < len(left) and tries < max_tries:
+        while at < len(left) and work > 0:
             without = left[:at] + left[at + size :]
-            tries += 1
-            if fails(without):
-                left, shorter = without, True
-            else:
+            work -= len(without) + RUN
+            enough = failing(without)
+            if enough is None:
                 at += size
+            else:
+                left, shorter = without[:enough], True
         if size == 1 and not shorter:
             break
         size = max(1, size // 2) if not shorter or size > 1 else 1

@@ -65,6 +65,8 @@ class World:
         self.now = 1_000
         self.words = 0
         self.events = 0
+        self.begun = 0
+        """How many of the actions were begun."""
         self.trace: deque[str] = deque(maxlen=400)
         self._hash = hashlib.blake2b(digest_size=16)
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
@@ -160,6 +162,7 @@ class World:
         for device in self.devices:
             self.after(self.network.randint(0, 2000), device.start)
         for action in self.actions:
+            self.begun += 1
             self.advance(action.after_ms)
             self.do(action)
         self.heal()

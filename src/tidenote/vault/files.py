@@ -28,7 +28,8 @@ CHUNK_BYTES: Final = 1 << 20
 """How much of a file is in memory at once."""
 
 LEFTOVER: Final = "leftover"
-"""The folder in the state folder for temporary files of a run that was killed; they may hold somebody's bytes."""
+"""The folder in the state folder for temporary files, of a run that was killed or that somebody's saves crossed; they
+may hold somebody's bytes."""
 
 
 class FileProblem(FolderError):
@@ -270,7 +271,7 @@ class RealFiles:
                 if known:
                     # What nobody but the file's owner could read stays so.
                     self._disk.chmod(parent, temporary, known[1])
-                    self._replace(parent, temporary, name, path, known[0])
+                    self._replace(parent, temporary, name, path, known[0], landing)
                 else:
                     self._put(parent, temporary, parent, name, path)
             finally:
@@ -285,7 +286,8 @@ class RealFiles:
             known = self._expect(parent, name, path, expected)
             assert known
             temporary = self._temporary()
-            self._disk.rename_new(parent, name, parent, temporary)
+            # The temporary name is nobody else's: a plain rename, which takes what is there in one step on every disk.
+            self._disk.rename(parent, name, parent, temporary)
             if not self._is_still(parent, temporary, known[0]):
                 self._put(parent, temporary, parent, name, path)
                 raise Unexpected(path, "it changed while it was to be deleted")
@@ -323,7 +325,7 @@ class RealFiles:
                 for name in self.names(folder):
                     path = f"{folder}/{name}" if folder else name
                     if name.startswith(TEMP_PREFIX):
-                        found += self._set_aside(path)
+                        found += self._tidy(path)
                     elif name != STATE_FOLDER and not folder.startswith(".git"):
                         known = self.stat(path)
                         if known and known.kind is Kind.FOLDER:
@@ -378,16 +380,40 @@ class RealFiles:
             self._disk.close(descriptor)
         return temporary
 
-    def _replace(self, parent: int, temporary: str, name: str, path: str, known: Digest) -> None:
-        """Exchange the new file with the old one, and look at the old one once more before it goes."""
-        if self._disk.exchange(parent, temporary, name):
-            if not self._is_still(parent, temporary, known):
-                self._disk.exchange(parent, temporary, name)
-                raise Unexpected(path, "it changed while it was to be replaced")
+    def _replace(self, parent: int, temporary: str, name: str, path: str, known: Digest, landing: Stat | None) -> None:
+        """Let the new file and the old one trade places, and look at the old one once more before it goes."""
+        self._exchange(parent, temporary, name, path)
+        if self._is_still(parent, temporary, known):
             return
-        if not self._is_still(parent, name, known):
-            raise Unexpected(path, "it changed while it was to be replaced")
-        self._disk.rename(parent, temporary, parent, name)
+        try:
+            self._exchange(parent, temporary, name, path)
+        finally:
+            if self._stat_at(parent, temporary) != landing:
+                # Not the new file: somebody saved once more before all was back in its place.
+                self._set_aside(parent, temporary)
+        raise Unexpected(path, "it changed while it was to be replaced")
+
+    def _exchange(self, parent: int, temporary: str, name: str, path: str) -> None:
+        """Let a temporary file and the one at a name trade places, or leave both as they are.
+
+        A disk that cannot do that in one step has nothing at the name for a moment, between two renames. Renaming over
+        the old file would avoid that, and destroy what somebody saved since it was looked at. What is saved in that
+        moment stays where it is; a run that is killed then leaves the old file to `clean`, which puts it back.
+        """
+        if self._disk.exchange(parent, temporary, name):
+            return
+        aside = self._temporary()
+        self._disk.mkdir(parent, aside, 0o700)
+        try:
+            folder = self._disk.open_folder(parent, aside)
+            try:
+                self._disk.rename(parent, name, folder, name)
+                self._put(parent, temporary, parent, name, path)
+                self._disk.rename(folder, name, parent, temporary)
+            finally:
+                self._disk.close(folder)
+        finally:
+            self._dissolve(parent, aside)
 
     def _put(self, parent: int, name: str, target_parent: int, target_name: str, target: str) -> None:
         try:
@@ -424,19 +450,42 @@ class RealFiles:
                 return
             folder = folder.rpartition("/")[0]
 
-    def _set_aside(self, path: str) -> int:
-        with suppress(FileExistsError):
-            self._disk.mkdir(self._state, LEFTOVER, 0o700)
+    def _tidy(self, path: str) -> int:
+        """Take what an earlier run left under a temporary name out of the folder; return how much was left."""
         try:
             with self._parent(path) as (parent, name):
-                leftover = self._disk.open_folder(self._state, LEFTOVER)
-                try:
-                    self._disk.rename(parent, name, leftover, name)
-                finally:
-                    self._disk.close(leftover)
+                known = self._stat_at(parent, name)
+                if known and known.kind is Kind.FOLDER:
+                    self._dissolve(parent, name)
+                else:
+                    self._set_aside(parent, name)
         except (OSError, FileProblem):
             return 0
         return 1
+
+    def _dissolve(self, parent: int, aside: str) -> None:
+        """Remove a folder made by `_exchange`; a file in it goes back to its place, if nothing is there."""
+        folder = self._disk.open_folder(parent, aside)
+        try:
+            for name in self._disk.names(folder):
+                with suppress(FileExistsError):
+                    self._disk.rename_new(folder, name, parent, name)
+        finally:
+            self._disk.close(folder)
+        try:
+            self._disk.rmdir(parent, aside)
+        except OSError:
+            self._set_aside(parent, aside)
+
+    def _set_aside(self, parent: int, name: str) -> None:
+        """Keep what is under a temporary name among the leftovers: it may be somebody's."""
+        with suppress(FileExistsError):
+            self._disk.mkdir(self._state, LEFTOVER, 0o700)
+        leftover = self._disk.open_folder(self._state, LEFTOVER)
+        try:
+            self._disk.rename(parent, name, leftover, name)
+        finally:
+            self._disk.close(leftover)
 
     def _temporary(self) -> str:
         return f"{TEMP_PREFIX}{self._disk.nonce()}"
