@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,8 +22,21 @@ from tidenote.vault import plan
 from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.bases import Bases
 from tidenote.vault.files import BadName, RealFiles, Stat
-from tidenote.vault.plan import Delete, DiskEntry, Held, MoveLocal, Plan, Push, PushDelete, PushMove, Remote, Why
+from tidenote.vault.plan import (
+    Delete,
+    DiskEntry,
+    Held,
+    MoveLocal,
+    Plan,
+    Push,
+    PushDelete,
+    PushMove,
+    Remote,
+    Why,
+    expected_file,
+)
 from tidenote.vault.work import ThreadWork
+from vault.folding import FoldingFiles
 
 pytestmark = pytest.mark.anyio
 
@@ -67,15 +80,15 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path, open_files: Callable[[Path], RealFiles] = RealFiles) -> AsyncIterator[Bench]:
     root = tmp_path / "notes"
     (root / ".tidenote").mkdir(parents=True)
-    files = RealFiles(root)
+    files = open_files(root)
     config = SyncConfig("laptop", sync_endpoint="ws://127.0.0.1:9/ws/sync")
     fetched: list[tuple[str, Outcome]] = []
     with ThreadPoolExecutor(2) as pool:
         async with SyncClient(config, root / ".tidenote" / "journal.db") as client:
-            bases = Bases()
+            bases = Bases(fold=files.traits.fold)
             applier = Applier(
                 files, root, root / ".tidenote", client, bases, ThreadWork(pool), lambda *what: fetched.append(what)
             )
@@ -217,6 +230,71 @@ class TestIn:
             monkeypatch.setattr(RealFiles, "write", write)
             outcome = await here.apply(plan.Write("a|b.md", "a|b.md", here.remote("note:a|b.md", "x"), None))
             assert outcome.failed == [Held("a|b.md", Why.NAME, "this disk cannot hold the name")]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class TestKilled:
+    """What was put on the disk, and not yet remembered as a base."""
+
+    @pytest.fixture(autouse=True)
+    def killed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def write(self: RealFiles, path: str, source: bytes | Path, expected: str | None) -> tuple[str, Stat]:
+            real_write(self, path, source, expected)
+            raise Killed
+
+        def move(self: RealFiles, path: str, target: str, expected: str) -> tuple[str, Stat]:
+            real_move(self, path, target, expected)
+            raise Killed
+
+        real_write, real_move = RealFiles.write, RealFiles.move
+        monkeypatch.setattr(RealFiles, "write", write)
+        monkeypatch.setattr(RealFiles, "move", move)
+
+    async def test_a_file_that_had_to_get_another_name_is_known_by_its_path(self, tmp_path: Path) -> None:
+        async with bench(tmp_path) as here:
+            remote = here.remote("note:a.md", "text")
+            with pytest.raises(Killed):
+                await here.apply(plan.Write("a.md", "a (2).md", remote, None))
+            assert (here.root / "a (2).md").read_text() == "text"
+            assert here.journal.bases() == {"a.md": expected_file("a.md", "a (2).md", sha("text"))}
+            assert here.bases.path_of("a (2).md") == "a.md"
+
+    @pytest.mark.parametrize("above", ["d/", "d/x/"])
+    async def test_a_file_in_a_folder_of_another_spelling_is_known_by_its_path(
+        self, tmp_path: Path, above: str
+    ) -> None:
+        async with bench(tmp_path, FoldingFiles) as here:
+            (here.root / "D").mkdir()
+            path = f"{above}f.md"
+            remote = here.remote(f"note:{path}", "text")
+            with pytest.raises(Killed):
+                await here.apply(plan.Write(path, path, remote, None))
+            listed = f"D{path[1:]}"
+            assert (here.root / listed).read_text() == "text"
+            assert here.journal.bases() == {path: expected_file(path, listed, sha("text"))}
+
+    async def test_a_file_that_is_moved_into_such_a_folder_is_known_by_its_path(self, tmp_path: Path) -> None:
+        async with bench(tmp_path, FoldingFiles) as here:
+            (here.root / "D").mkdir()
+            entry = here.put("a.md", "text")
+            target, gone = here.remote("note:d/f.md", "text"), here.remote("note:a.md")
+            with pytest.raises(Killed):
+                await here.apply(MoveLocal("a.md", "a.md", gone, "d/f.md", "d/f.md", target, entry.content_hash))
+            assert (here.root / "D/f.md").read_text() == "text"
+            assert here.journal.bases() == {"d/f.md": expected_file("d/f.md", "D/f.md", sha("text"))}
+
+    @pytest.mark.parametrize("open_files", [RealFiles, FoldingFiles])
+    async def test_a_file_under_its_own_name_needs_no_announcement(
+        self, tmp_path: Path, open_files: Callable[[Path], RealFiles]
+    ) -> None:
+        async with bench(tmp_path, open_files) as here:
+            remote = here.remote("note:d/a.md", "text")
+            with pytest.raises(Killed):
+                await here.apply(plan.Write("d/a.md", "d/a.md", remote, None))
+            assert here.journal.bases() == {}
 
 
 class TestFetching:

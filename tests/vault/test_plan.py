@@ -29,6 +29,7 @@ from tidenote.vault.plan import (
     Why,
     World,
     Write,
+    expected_file,
     plan,
     tombstone,
 )
@@ -110,6 +111,7 @@ PATH = "a.md"
 ONE, TWO, THREE = disk(PATH, "one"), disk(PATH, "two"), disk(PATH, "three")
 KNOWN = base(PATH, "one")
 GONE = base(PATH, None)
+EXPECTED = expected_file(PATH, PATH, sha("one"))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,6 @@ GONE = base(PATH, None)
         # the log lost it
         (ONE, KNOWN, None, [Push(ONE, frozenset({OLD}))]),
         (TWO, KNOWN, None, [Push(TWO, frozenset({OLD}))]),
-        (ONE, base(PATH, "one", None), None, [Push(ONE, frozenset())]),
         (None, KNOWN, None, [Forget(PATH)]),
         (None, GONE, None, [Forget(PATH)]),
         # both, to the same
@@ -150,6 +151,15 @@ GONE = base(PATH, None)
         (TWO, GONE, shown(None, NEW), [Push(TWO, frozenset({OLD}))]),
         # no memory, and a deletion: offered, never taken for an edit
         (ONE, None, shown(None), [Push(ONE, frozenset(), unbased=True)]),
+        # a file that we were about to put there when we were killed: nobody here made it, nobody deleted it
+        (None, EXPECTED, shown("one"), [Write(PATH, PATH, shown("one"), None)]),
+        (None, EXPECTED, shown(None, NEW), [Adopt(base(PATH, None, NEW))]),
+        (None, EXPECTED, None, [Forget(PATH)]),
+        (ONE, EXPECTED, shown("one"), [Adopt(KNOWN)]),
+        (ONE, EXPECTED, shown("two", NEW), [Write(PATH, PATH, shown("two", NEW), sha("one"))]),
+        (ONE, EXPECTED, shown(None, NEW), [Delete(PATH, PATH, shown(None, NEW), sha("one"))]),
+        (ONE, EXPECTED, None, [Push(ONE, frozenset(), unbased=True)]),
+        (TWO, EXPECTED, shown("one"), [Push(TWO, frozenset(), unbased=True)]),
     ],
 )
 def test_the_table(
@@ -157,6 +167,12 @@ def test_the_table(
 ) -> None:
     made = run([now] if now else [], [known] if known else [], {PATH: there} if there else {}, paths=[PATH])
     assert made == Plan(expected)
+
+
+def test_a_file_that_may_never_have_been_there_was_not_renamed() -> None:
+    copy = disk("copy.md", "one")
+    made = run([copy], [EXPECTED], {PATH: shown("one")}, paths=[PATH, "copy.md"])
+    assert made.actions == [Push(copy, frozenset(), unbased=True), Write(PATH, PATH, shown("one"), None)]
 
 
 def test_what_the_server_lacks_waits_for_a_person_although_nobody_touched_it() -> None:

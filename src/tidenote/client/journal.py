@@ -70,7 +70,7 @@ class BaseEntry:
 
     Attributes:
         path: relative, `/`-separated, NFC, as in the key.
-        dot: the version that the file showed; None while nobody has written the key.
+        dot: the version that the file showed; None while it is about to be put there, and may not be there yet.
         content_hash: SHA-256 in hex of its bytes; None if it is known to be deleted.
         size: bytes.
         mtime_ns: as the disk says.

@@ -23,9 +23,22 @@ from tidenote.core.keys import key_of_path
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import RefusedChange, TidenoteError
 from tidenote.vault import plan
-from tidenote.vault.bases import Bases
+from tidenote.vault.bases import Bases, DiskTraits
 from tidenote.vault.files import BadName, FileProblem, Files, Kind, Unexpected
-from tidenote.vault.plan import Adopt, Delete, DiskEntry, Forget, Held, MoveLocal, Plan, Push, PushDelete, PushMove, Why
+from tidenote.vault.plan import (
+    Adopt,
+    Delete,
+    DiskEntry,
+    Forget,
+    Held,
+    MoveLocal,
+    Plan,
+    Push,
+    PushDelete,
+    PushMove,
+    Why,
+    folders_above,
+)
 from tidenote.vault.work import Work
 
 logger = logging.getLogger("tidenote.vault")
@@ -288,6 +301,7 @@ class Applier:
         return (plan.tombstone(action.path, action.remote.dot),)
 
     async def _move(self, action: MoveLocal) -> Sequence[BaseEntry]:
+        await self._announce(action.path, action.disk_name, action.expected)
         spelled, stat = await self._work.run(
             lambda: self._files.move(action.source_disk_name, action.disk_name, action.expected)
         )
@@ -314,9 +328,28 @@ class Applier:
         return winner
 
     async def _put(self, action: plan.Write, source: bytes | Path) -> Sequence[BaseEntry]:
-        spelled, stat = await self._work.run(lambda: self._files.write(action.disk_name, source, action.expected))
         remote = action.remote
+        await self._announce(action.path, action.disk_name, remote.content_hash)
+        spelled, stat = await self._work.run(lambda: self._files.write(action.disk_name, source, action.expected))
         return (BaseEntry(action.path, remote.dot, remote.content_hash, stat.size, stat.mtime_ns, stat.inode, spelled),)
+
+    async def _announce(self, path: str, disk_name: str, content_hash: str | None) -> None:
+        """Remember for which path a file will be that the disk lists under another name, before it is there.
+
+        After a crash it would be taken for a new file of that name, and sent as one.
+        """
+        if disk_name == path and self._files.traits == DiskTraits():
+            return
+        listed = await self._work.run(lambda: self._listed(disk_name))
+        if self._bases.path_of(listed) != path and not self._bases.named(listed):
+            self._keep([plan.expected_file(path, listed, content_hash)])
+
+    def _listed(self, disk_name: str) -> str:
+        """Return how the disk will list a new file: folders that are there keep their spelling."""
+        for folder in folders_above(disk_name):
+            if spelled := self._files.spelled(folder):
+                return spelled + disk_name.removeprefix(folder)
+        return disk_name
 
     async def _fetch(self, action: plan.Write, blob: BlobRef) -> None:
         """Fetch an attachment beside everything else, then put it in place."""

@@ -8,6 +8,8 @@ The table, per path; "now" is the hash on disk, "known" the base's, "shown" the 
     now != known, both changed         no file: write what is shown (an edit wins over a deletion); else push the edit
                                        on its base: the siblings are settled by the log, and shown by a later round
     now = known, shown is newer        write, delete or move the file, if the disk still holds what we saw
+    base without a version             a file that we were about to put there, perhaps did: its bytes are ours; if it is
+                                       gone nobody deleted it, and what else is there is unbased
     no file, and its bytes not sent    push the deletion of what can never be sent, whatever is shown
 
 So bytes are overwritten only when they equal the base, and a base is set only for what the journal holds.
@@ -354,7 +356,7 @@ class _Planner:
 
     def _decide_without_remote(self, path: str, now: DiskEntry | None, base: BaseEntry | None) -> None:
         if now:
-            self.pushes.append(Push(now, _dots(base), unbased=base is None))
+            self.pushes.append(Push(now, _dots(base), unbased=not _dots(base)))
         elif base:
             self.notes.append(Forget(path))
 
@@ -375,7 +377,7 @@ class _Planner:
     def _decide_both(self, path: str, now: DiskEntry | None, base: BaseEntry | None, remote: Remote) -> None:
         """Both changed, differently."""
         if now:
-            self.pushes.append(Push(now, _dots(base), unbased=base is None))
+            self.pushes.append(Push(now, _dots(base), unbased=not _dots(base)))
         else:
             self.writes.append((path, remote, None))
 
@@ -401,7 +403,10 @@ class _Planner:
 
     def _push_moves(self, paths: list[str]) -> set[str]:
         """Match files that are gone with new ones of the same content; return the paths that this decides."""
-        gone = [base for path in paths if (base := self.world.bases.file(path)) and self._may_have_moved(path)]
+        # What has no version may never have come to be there.
+        gone = [
+            base for path in paths if (base := self.world.bases.file(path)) and base.dot and self._may_have_moved(path)
+        ]
         if not gone:
             return set()
         new = [entry for path in paths if (entry := self.world.disk.get(path)) and self._is_new(path)]
@@ -563,6 +568,14 @@ class _Planner:
 def tombstone(path: str, dot: Dot) -> BaseEntry:
     """Return the base of a path that is known to be deleted: what is created there later replaces the deletion."""
     return BaseEntry(path, dot, None, 0, 0, 0, path)
+
+
+def expected_file(path: str, disk_name: str, content_hash: str | None) -> BaseEntry:
+    """Return the base of a file that is about to be put at another name than its path: it is ours if it is there.
+
+    It names no version: if the file is not there, that is no deletion.
+    """
+    return BaseEntry(path, None, content_hash, 0, 0, 0, disk_name)
 
 
 def _base_of(entry: DiskEntry, dot: Dot | None, *, unbased: bool = False) -> BaseEntry:
