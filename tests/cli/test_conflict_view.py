@@ -48,6 +48,15 @@ def test_what_is_no_text_is_named_and_three_versions_have_three_columns() -> Non
         assert part in text
 
 
+def test_of_three_edits_of_one_text_their_changes_are_shown() -> None:
+    base = "".join(f"line {number}\n" for number in range(50))
+    edits = (version(name, base.replace("line 7\n", f"{name} wrote\n")) for name in "abc")
+    text = "\n".join(shown(conflict(*edits, base=base)))
+    for part in ("+a wrote", "+b wrote", "+c wrote", "-line 7", " line 10"):
+        assert part in text
+    assert "line 11" not in text
+
+
 def test_far_equal_lines_are_left_out() -> None:
     common = [f"line {number}" for number in range(50)]
     rows = list(aligned([*common, "a", *common], [*common, "b", *common]))

@@ -61,11 +61,11 @@ def test_a_token_that_is_not_known(here: World) -> None:
 
 
 def test_what_the_daemon_left_is_told(here: World) -> None:
-    held = [HeldPath("con.md", "NAME", "this disk cannot hold the name")]
+    held = [HeldPath(name, "NAME", "this disk cannot hold the name") for name in ("con.md", "aux.md")]
     folder = link(here, status=FolderStatus("attention", held=held, conflicts=2))
     warnings = found(folder, "warning")
-    assert "con.md: this disk cannot hold the name" in warnings
-    assert "2 notes have concurrent versions; see `tidenote conflicts list`" in warnings
+    assert "held: con.md, aux.md: this disk cannot hold the name" in warnings
+    assert f"2 notes have concurrent versions; `tidenote conflicts list {folder}` names them" in warnings
 
 
 def test_a_damaged_journal(here: World) -> None:

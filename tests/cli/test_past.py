@@ -235,7 +235,7 @@ def test_a_wrong_question_is_answered_with_one_line(here: World) -> None:
     put(laptop, "a.md", "one\n")
     here.once("laptop")
     there = ("--dir", laptop)
-    assert "nobody wrote note:none.md" in run("history", "none.md", *there, status=1)
+    assert "nobody wrote note:none.md; check its path" in run("history", "none.md", *there, status=1)
     assert "no path in the folder" in run("history", "../a.md", *there, status=2)
     assert "is not synced" in run("history", "a.md", "--dir", here.root, status=2)
     assert "say what" in run("restore", *there, status=2)

@@ -8,6 +8,7 @@ import typer
 
 from tidenote.cli import console
 from tidenote.cli.local import Data, Settings, Vault, ask
+from tidenote.errors import TidenoteError
 
 if TYPE_CHECKING:
     from tidenote.wire.messages import DeviceEntry
@@ -64,7 +65,12 @@ def revoke(
     """Let a device in no longer. Its connections end at once; what it has, it keeps."""
     from tidenote.wire.messages import RevokeRequest
 
-    ask(dict[str, Any], "POST", "devices/revoke", RevokeRequest(device), data=data, config=config)
+    try:
+        ask(dict[str, Any], "POST", "devices/revoke", RevokeRequest(device), data=data, config=config)
+    except TidenoteError as error:
+        if error.code != "not_found":
+            raise
+        console.fail(f"{error.message}; `tidenote devices` lists them")
     console.say(f"{device} is let in no longer")
 
 

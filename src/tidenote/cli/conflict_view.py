@@ -9,7 +9,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from tidenote.cli.texts import author, lines_of, moment, plain, terminal
+from tidenote.cli.texts import author, lines_of, moment, plain, terminal, unified
 from tidenote.wire.messages import ConflictDetails, ConflictEntry, WireChange, WireSpot
 
 CONTEXT_LINES: Final = 3
@@ -39,8 +39,9 @@ def details(note: str, conflict: ConflictDetails) -> None:
     """Print a conflict: its versions side by side, then where to look."""
     screen = terminal()
     screen.print(plain(f"{note}: {_KIND[conflict.kind]}, since {moment(conflict.since)}"))
-    whom = "their common base does not have" if conflict.base else "the other version does not have"
-    screen.print(plain(f"+ marks what {whom}"))
+    if conflict.base or len(conflict.sources) == 2:
+        whom = "their common base does not have" if conflict.base else "the other version does not have"
+        screen.print(plain(f"+ marks what {whom}"))
     screen.print(side_by_side(conflict))
     for line in spots(conflict):
         screen.print(line)
@@ -49,7 +50,7 @@ def details(note: str, conflict: ConflictDetails) -> None:
 
 
 def side_by_side(conflict: ConflictDetails) -> Table:
-    """Return the versions as columns; two texts are shown line beside line, and only around what differs."""
+    """Return the versions as columns, and only around what differs: two texts line beside line, more as changes."""
     table = Table(show_lines=False, expand=True)
     for number, source in enumerate(conflict.sources, start=1):
         table.add_column(plain(f"{number}: {author(source.device_id)} {moment(source.modified_at)}"), ratio=1)
@@ -59,7 +60,8 @@ def side_by_side(conflict: ConflictDetails) -> Table:
         for pair in aligned(lines_of(texts[0]), lines_of(texts[1])):
             table.add_row(*(_marked(line, other, known) for line, other in (pair, pair[::-1])))
     else:
-        table.add_row(*(plain(_content(source)) for source in conflict.sources))
+        base = conflict.base.value if conflict.base else None
+        table.add_row(*(plain(_content(source, base)) for source in conflict.sources))
     return table
 
 
@@ -107,10 +109,13 @@ def _marked(line: str | None, other: str | None, known: set[str] | None) -> Text
     return text
 
 
-def _content(source: WireChange) -> str:
+def _content(source: WireChange, base: str | None) -> str:
+    """Return a version in full, or what it changed where its base is known."""
     if source.blob:
         return f"{source.blob.size} bytes, SHA-256 {source.blob.sha256[:12]}..."
-    return "(deleted)" if source.value is None else source.value
+    if source.value is None:
+        return "(deleted)"
+    return source.value if base is None else "\n".join(unified(base, source.value))
 
 
 def _range(spot: WireSpot) -> str:

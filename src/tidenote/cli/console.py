@@ -36,7 +36,7 @@ NEXT_STEP: Final = {
     "unauthorized": "join with a new link: `tidenote pair` on the server makes one, `tidenote sync DIR --link` uses it",
     "forbidden": "use a token that was made for this device id, or ask an owner",
     "bad_link": "make a new one with `tidenote pair` on the server; each is good once, for 10 minutes",
-    "unknown_vault": "check --vault; the first one is called main",
+    "unknown_vault": "check its name; `tidenote vaults` on the server lists them, the first one is called main",
     "unsupported_version": "update the older of client and server",
     "not_found": "check the address",
     "storage_full": "free space on the disk",

@@ -105,6 +105,7 @@ def _check_watches(folder: Path, limit_file: Path = Path("/proc/sys/fs/inotify/m
 
 def _check_link(folder: Path) -> Iterator[Finding]:
     """Look at the folder's own state, then at the server that it names."""
+    from tidenote.cli.status import reasons
     from tidenote.config import load_sync_config
     from tidenote.core.keys import STATE_FOLDER
     from tidenote.vault.folder import JOURNAL_FILE, daemon_runs, read_link, read_status
@@ -119,10 +120,8 @@ def _check_link(folder: Path) -> Iterator[Finding]:
         yield Finding("warning", f"no daemon runs; start one with `tidenote sync {folder}`")
     yield _check_journal(folder / STATE_FOLDER / JOURNAL_FILE)
     status = read_status(folder)
-    for held in [*status.held, *status.refused, *status.skipped] if status else []:
-        yield Finding("warning", f"{held.path}: {held.reason or held.why}")
-    if status and status.conflicts:
-        yield Finding("warning", f"{status.conflicts} notes have concurrent versions; see `tidenote conflicts list`")
+    for line in reasons(folder, status) if status else ():
+        yield Finding("warning", line)
     try:
         config = load_sync_config(link)
     except TidenoteError as error:

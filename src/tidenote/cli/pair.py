@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import typer
 
 from tidenote.cli import console
 from tidenote.cli.local import Data, Settings, ask
 from tidenote.cli.texts import moment
+from tidenote.config import is_loopback
 
 Role = Literal["reader", "editor", "owner"]
 
@@ -43,9 +45,13 @@ def pair(
         return
     console.say(f"A one-time link, good until {moment(made.expires_at)[-5:]}:")
     console.say(f"\n  {made.link}\n")
-    _show_code(made.link)
+    is_local = is_loopback(urlsplit(made.link).hostname or "")
+    if not is_local:
+        _show_code(made.link)
     console.say(f"A folder joins with: tidenote sync DIR --link '{made.link}'")
-    console.say("A browser: open the link, or photograph the code.")
+    console.say("A browser: open the link." if is_local else "A browser: open the link, or photograph the code.")
+    if is_local:
+        console.say("It leads nowhere but on this machine: for others start the server with --host, or set public_url.")
 
 
 def _show_code(link: str) -> None:

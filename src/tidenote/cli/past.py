@@ -45,7 +45,8 @@ def history(
 
     folder = linked(folder)
     key = key_of(folder, note)
-    told = ask_about(note, folder, lambda rest: _tell(rest, key, limit, diff=diff))
+    hint = "check its path, or look for it in `tidenote trash list`"
+    told = ask_about(note, folder, lambda rest: _tell(rest, key, limit, diff=diff), hint=hint)
     if as_json:
         console.say_json([_as_object(version, told) for version in told.versions])
         return
@@ -306,8 +307,14 @@ def _number(notes: list[RestoredNote]) -> str:
     return "1 note" if len(notes) == 1 else f"{len(notes)} notes"
 
 
-def ask_about(note: str, folder: Path, question: Callable[[Rest], Awaitable[T]]) -> T:
+def ask_about(note: str, folder: Path, question: Callable[[Rest], Awaitable[T]], *, hint: str = "") -> T:
     """Ask the server about one note.
+
+    Args:
+        note: its path, as it was typed.
+        folder: whose server to ask.
+        question: to ask.
+        hint: what to do if there is no such note; by default to look at its history.
 
     Raises:
         typer.Exit: there is none, or was none then, after saying so.
@@ -317,10 +324,8 @@ def ask_about(note: str, folder: Path, question: Callable[[Rest], Awaitable[T]])
     except TidenoteError as error:
         if error.code != "not_found":
             raise
-        console.fail(
-            f"{error.message}; `tidenote history {shlex.quote(note)}` lists what there was, "
-            "`tidenote trash list` what was deleted"
-        )
+        history_of = f"`tidenote history {shlex.quote(note)}` lists what there was"
+        console.fail(f"{error.message}; {hint or f'{history_of}, `tidenote trash list` what was deleted'}")
 
 
 def moment(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,4 +54,5 @@ def _announce(server: Running, settings: ServerConfig) -> None:
         return
     if server.owner_link:
         console.say(f"Nobody owns it yet. Open this in your browser within 10 minutes: {server.owner_link}")
-    console.say("A device joins with a link: `tidenote pair` on this machine makes one.")
+    where = "" if settings.data_dir == ServerConfig().data_dir else f" --data {shlex.quote(str(settings.data_dir))}"
+    console.say(f"A device joins with a link: `tidenote pair{where}` on this machine makes one.")

@@ -92,13 +92,19 @@ def describe(folder: Path, status: FolderStatus, now_s: float) -> Iterator[str]:
     if status.last_confirmed_at is not None:
         yield f"  last confirmed by the server {_ago(now_s - status.last_confirmed_at / 1000)}"
     if status.pending and status.state != "pending":
-        yield f"  {status.pending} changes wait to be sent"
+        yield f"  {_counted(status.pending, 'change waits', 'changes wait')} to be sent"
+    yield from (f"  {reason}" for reason in reasons(folder, status))
+
+
+def reasons(folder: Path, status: FolderStatus) -> Iterator[str]:
+    """Yield what waits for a person, one line a reason, and what to do about it."""
     if status.conflicts:
-        yield f"  {status.conflicts} notes have concurrent versions; `tidenote conflicts list {folder}` names them"
+        notes = _counted(status.conflicts, "note has", "notes have")
+        yield f"{notes} concurrent versions; `tidenote conflicts list {folder}` names them"
     for title, paths in (("held", status.held), ("refused", status.refused), ("not synced", status.skipped)):
         yield from _paths(title, paths)
     if any(held.why in ("DELETIONS_OUT", "DELETIONS_IN") for held in status.held):
-        yield f"  `tidenote sync {folder} --confirm-deletes` carries the deletions out"
+        yield f"`tidenote sync {folder} --confirm-deletes` carries the deletions out, the web app can refuse them"
 
 
 def _headline(folder: Path, status: FolderStatus) -> str:
@@ -122,7 +128,11 @@ def _paths(title: str, paths: list[HeldPath]) -> Iterator[str]:
         by_reason.setdefault(held.reason or held.why, []).append(held.path)
     for reason, names in by_reason.items():
         more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-        yield f"  {title}: {', '.join(names[:MAX_LISTED])}{more}: {reason}"
+        yield f"{title}: {', '.join(names[:MAX_LISTED])}{more}: {reason}"
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def _ago(seconds: float) -> str:

@@ -157,7 +157,7 @@ async def create_vault(service: Parts, request: Asked) -> Response[Vaults]:
     asked = decode(await read_body(request, service), VaultRequest)
     caller_of(request).check_owner(None)
     if asked.name in service.vaults:
-        raise ProtocolError(f"there is a vault {asked.name} already", "bad_request")
+        raise ProtocolError(f"there is a vault {asked.name} already: choose another name", "bad_request")
     if asked.on_tie is not None:
         # Before it is made: a setting that is none makes no vault.
         VaultInfo.new(asked.name, "").settle_ties(asked.on_tie)

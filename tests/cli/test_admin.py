@@ -1,0 +1,52 @@
+"""The commands beside a server: what they say, and what they say to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e2e.processes import World, eventually, tidenote, world
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[World]:
+    with world(tmp_path) as made:
+        yield made
+
+
+def refusal(*args: str | Path) -> str:
+    """Run a command that fails, and return its only line."""
+    done = tidenote(*args, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_a_name_that_is_wrong_is_one_line_with_what_to_do(here: World) -> None:
+    server = here.serve_guarded()
+    eventually(lambda: "A device joins with" in server.output, "the announcement")
+    data = ("--data", here.data)
+    assert f"`tidenote pair --data {here.data}` on this machine" in server.output
+    assert "there is no device nobody; `tidenote devices` lists them" in refusal("revoke", "nobody", *data)
+    assert "`tidenote vaults` on the server lists them" in refusal("gc", "--vault", "nowhere", *data)
+    assert "choose another name" in refusal("vaults", "create", "main", *data)
+
+
+def test_a_link_that_others_can_open_has_a_code_for_a_phone(here: World) -> None:
+    settings = here.root / "tidenote.toml"
+    settings.write_text('[server]\npublic_url = "https://notes.example"\n', encoding="utf-8")
+    here.serve_guarded("--config", str(settings))
+    told = tidenote("pair", "--data", here.data).stdout
+    assert "https://notes.example/#pair=" in told
+    assert "photograph the code" in told
+    assert "nowhere but" not in told
+
+
+def test_a_link_that_leads_to_this_machine_only_says_so_and_has_no_code_for_a_phone(here: World) -> None:
+    here.serve_guarded()
+    told = tidenote("pair", "--data", here.data).stdout
+    assert f"{here.url}/#pair=" in told
+    assert "nowhere but on this machine" in told
+    assert "\u2588" not in told
