@@ -54,5 +54,6 @@ def _announce(server: Running, settings: ServerConfig) -> None:
         return
     if server.owner_link:
         console.say(f"Nobody owns it yet. Open this in your browser within 10 minutes: {server.owner_link}")
-    where = "" if settings.data_dir == ServerConfig().data_dir else f" --data {shlex.quote(str(settings.data_dir))}"
+    folder = settings.data_dir.absolute()
+    where = "" if folder == ServerConfig().data_dir else f" --data {shlex.quote(str(folder))}"
     console.say(f"A device joins with a link: `tidenote pair{where}` on this machine makes one.")

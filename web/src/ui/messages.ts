@@ -173,7 +173,7 @@ export const messages = {
       }),
       versions: (names: string) => ({
         title: "This note has several versions",
-        text: `${names} changed this note without knowing of each other. Below is a proposal with the words of all of them.`,
+        text: `${names} changed this note without knowing of each other. Below is a proposal with the words of each.`,
       }),
       created: (names: string) => ({
         title: "This note was written more than once",

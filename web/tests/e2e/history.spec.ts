@@ -16,7 +16,11 @@ test("any version is compared with any other, and comes back everywhere", async 
   await line.getByRole("button", { name: /phone changed it/ }).click();
   const diff = page.getByRole("region", { name: /^Differences/ });
   await expect(diff.locator("ins")).toHaveText(["oat "]);
-  await page.getByRole("combobox", { name: "Compare with" }).selectOption({ label: "the note as it is now" });
+  const compared = page.getByRole("combobox", { name: "Compare with" });
+  await write(server, "watch", KEY, "everything is gone, again\n");
+  await expect(line.getByRole("button").first()).toContainText("watch changed it");
+  await expect(compared.locator("option:checked"), "what is chosen stays").toHaveText(/, laptop$/);
+  await compared.selectOption({ label: "the note as it is now" });
   await expect(diff).toContainText("everything is gone");
 
   await page.getByRole("button", { name: "Restore this version" }).click();
