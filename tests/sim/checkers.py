@@ -1,6 +1,6 @@
 """The invariants, each a checker that is told what happens and what the end looks like.
 
-Checkers know no world: they are told plain facts, so that each can be shown to fail on its own (test_checkers.py).
+Checkers know no world: they are told plain facts. That they find what they are for, test_planted.py shows.
 Safety is checked at once, with every fact; what must hold in the end, after all faults are over, in `end`.
 """
 
@@ -394,7 +394,9 @@ class Idempotence(Checker):
 
 
 class LoserKept(Checker):
-    """I8: what another version replaced unseen is kept, and a merge has all words of both sides."""
+    """I8: what another version replaced unseen is kept; a merge has all words of both sides, and a device's change all
+    words of what it says to have seen, but those that somebody took out.
+    """
 
     invariant = "I8"
 
@@ -417,7 +419,10 @@ class LoserKept(Checker):
     def committed(self, vault: str, batch: Batch, store: MemoryStore, wall_ms: int) -> None:
         for version in batch.versions:
             self.versions[vault, version.change.key, version.dot] = version.change.content_hash
-            self._check_merge(vault, version, store)
+            if version.change.dot.device_id.startswith(SERVER_PREFIX):
+                self._check_merge(vault, version, store)
+            else:
+                self._check_seen(vault, version.change, store)
         for entry in batch.entries:
             before = self.siblings.get((vault, entry.key), ())
             for lost in before:
@@ -425,9 +430,16 @@ class LoserKept(Checker):
                     raise self.fail(f"{entry.key} {lost.dot} was replaced and is not kept")
             self.siblings[vault, entry.key] = entry.register.siblings
 
+    def _check_seen(self, vault: str, change: Change, store: MemoryStore) -> None:
+        for dot in sorted(change.base or ()):
+            seen = store.version(vault, change.key, dot)
+            lost = tokens(seen.change.value) - tokens(change.value) - self.removed if seen else frozenset()
+            if lost:
+                raise self.fail(f"{change.dot} of {change.key} says to have seen {dot} and lacks {sorted(lost)} of it")
+
     def _check_merge(self, vault: str, version: Version, store: MemoryStore) -> None:
         change = version.change
-        if change.value is None or not change.dot.device_id.startswith(SERVER_PREFIX):
+        if change.value is None:
             return
         words = tokens(change.value)
         sides = sorted(change.base or ())

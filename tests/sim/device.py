@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import types
+import unicodedata
 from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -275,7 +276,7 @@ class Device:
         """
         process = self.process
         bases = process.bases if process and process.passes else Bases(self.open_journal().bases().values())
-        return bases.path_of(disk_path)
+        return unicodedata.normalize("NFC", bases.path_of(disk_path))
 
     def replica(self) -> dict[str, bytes]:
         """Return what the device holds as confirmed, as JSON."""

@@ -25,7 +25,9 @@ OUTSIDE: Final = b"what lies outside of the folder is nobody's business\n"
 
 
 class Escaped(AssertionError):
-    """Somebody tried to leave the folder."""
+    """I12: somebody tried to leave the folder."""
+
+    invariant: Final = "I12"
 
 
 @dataclass(eq=False, slots=True)
@@ -362,6 +364,7 @@ class SimDisk:
             raise _error(errno.EEXIST, name)
         node = self._node(bits.S_IFREG)
         self._insert(folder, name, node)
+        self._show(node)
         return self._descriptor(node)
 
     def dup(self, descriptor: int) -> int:
@@ -395,6 +398,7 @@ class SimDisk:
         piece = bytes(data[: max(1, len(data) // 2)])
         node.data += piece
         node.mtime_ns = self._wall_ns()
+        self._show(node)
         return len(piece)
 
     def fsync(self, descriptor: int) -> None:
@@ -534,9 +538,14 @@ class SimDisk:
             return
         node = self._find(folder, name)
         if node is not None and node.kind == bits.S_IFREG:
+            self._show(node)
+        self.on_hint(path)
+
+    def _show(self, node: Node) -> None:
+        path = self._path(node.parent, node.name) if node.parent else None
+        if path is not None:
             node.shown = True
             self.on_shown(path, node.data)
-        self.on_hint(path)
 
     def _drop(self, node: Node, name: str) -> None:
         if node.shown:

@@ -38,6 +38,8 @@ class Connection:
         self.session: ServerSession | None = None
         self.stalled = False
         """Whether the client does not read, so that the server cannot send."""
+        self.under_way = [0, 0]
+        """How many messages were sent each way and have not arrived."""
         self._arrives = [0, 0]
         self._blocked = [False, False]
         self._held: tuple[deque[Callable[[], None]], ...] = (deque(), deque())
@@ -55,6 +57,7 @@ class Connection:
         world = self.world
         at = max(self._arrives[way], world.now + world.latency())
         self._arrives[way] = at
+        self.under_way[way] += 1
 
         def arrive() -> None:
             if self._blocked[way] or self._held[way]:
@@ -63,6 +66,7 @@ class Connection:
                 arrive_late()
 
         def arrive_late() -> None:
+            self.under_way[way] -= 1
             # What was under way when the connection was cut arrives no more, whole or in part.
             if self.open:
                 deliver()

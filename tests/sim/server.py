@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 PAGE_CHANGES: Final = 3
 """How many changes a page has: few, so that catching up takes several."""
 
+MAX_BUFFERED: Final = 8
+"""How many publications a session keeps: few, so that a device which does not read misses some."""
+
 
 class Crashed(BaseException):
     """The process is gone: nothing may handle this."""
@@ -123,7 +126,9 @@ class Server:
             if (other.vault, other.device_id) == (connection.vault, connection.device_id):
                 other.cut()
         info = self.store.vault(connection.vault)
-        connection.session = ServerSession(owner_of(connection.device_id), info.epoch, info.clock)
+        connection.session = ServerSession(
+            owner_of(connection.device_id), info.epoch, info.clock, max_buffered=MAX_BUFFERED
+        )
         self.connections[connection] = None
 
     def gone(self, connection: Connection) -> None:

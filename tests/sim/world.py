@@ -11,6 +11,7 @@ import errno
 import hashlib
 import heapq
 import random
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -20,17 +21,19 @@ from sim.device import Device, pause
 from sim.network import DOWN, UP
 from sim.options import Action, Options, draw_actions
 from sim.people import Person, words_of
-from sim.server import Server
+from sim.server import MAX_BUFFERED, Server
 from tidenote.core.version import Change
 from tidenote.server.store.memory import MemoryStore
 from tidenote.vault.bases import Bases
-from tidenote.wire import session
 
 MAIN: Final = "main"
 OTHER: Final = "other"
 
 HEAL_ROUNDS: Final = 60
 """For how long everything may take to become quiet, in rounds of ten virtual seconds."""
+
+MAX_UNDER_WAY: Final = 100
+"""How many messages of a device may be under way at once; more are a storm."""
 
 MAX_EVENTS: Final = 60_000
 """How many events one advance of the clock may take; more are a loop."""
@@ -252,9 +255,11 @@ class World:
     def heal(self) -> None:
         """End all faults, wait until nothing happens any more, and check the end."""
         self._end_faults()
-        events, words = self.events, self.words
+        events, allowed = self.events, 4_000 * len(self.devices) + 100 * self.words
         for round_ in range(HEAL_ROUNDS):
             self.advance(10_000)
+            if self.events - events > allowed:
+                raise Violation("I9", f"more than {allowed} events to become quiet: {self._unsettled()}")
             self.server.look_at_heads()
             if round_ in (1, 4):
                 for device in self.devices:
@@ -264,9 +269,6 @@ class World:
                 break
         else:
             raise Violation("I9", f"not quiet after {HEAL_ROUNDS * 10} virtual seconds: {self._unsettled()}")
-        spent, allowed = self.events - events, 4_000 * len(self.devices) + 100 * words
-        if spent > allowed:
-            raise Violation("I9", f"{spent} events to become quiet, more than {allowed}")
         self._check_quiet()
         for vault in (MAIN, OTHER):
             self.recorder.end(self._final(vault))
@@ -363,8 +365,9 @@ class World:
         for connection in self.server.connections:
             if connection.session:
                 name = f"{connection.device_id}'s"
-                measured[f"{name} publications"] = (len(connection.session._publications), session.MAX_BUFFERED)
+                measured[f"{name} publications"] = (len(connection.session._publications), MAX_BUFFERED)
                 measured[f"{name} unanswered pushes"] = (connection.session.waiting, 8)
+                measured[f"{name} messages to the server"] = (connection.under_way[UP], MAX_UNDER_WAY)
         self.recorder.bounds(measured)
 
     def __str__(self) -> str:
@@ -378,7 +381,7 @@ def _tree(device: Device, bases: Bases) -> dict[str, str]:
         path = bases.path_of(disk_name)
         base = bases.file(path)
         if base is None or base.disk_name == disk_name:
-            found[path] = data.decode()
+            found[unicodedata.normalize("NFC", path)] = data.decode()
     return found
 
 

@@ -40,7 +40,7 @@ from tidenote.wire.messages import (
 )
 
 MAX_BUFFERED: Final = 64
-"""How many publications a server session keeps until its socket is free; past that it reads by cursor."""
+"""How many publications a server session keeps."""
 
 MAX_BAD_MESSAGES: Final = 16
 """How many malformed messages a connection may send before it is closed."""
@@ -184,6 +184,7 @@ class ServerSession:
         may_write: whether the device may push changes.
         max_text_bytes: the largest value, in bytes of UTF-8.
         tombstones_gone_before: whoever was here last before this receipt may have missed deletions for ever.
+        max_buffered: how many publications are kept until the socket is free; past that it reads by cursor.
     """
 
     def __init__(
@@ -195,6 +196,7 @@ class ServerSession:
         may_write: bool = True,
         max_text_bytes: int = MAX_TEXT_BYTES,
         tombstones_gone_before: int = 0,
+        max_buffered: int = MAX_BUFFERED,
     ) -> None:
         self.device_id = device_id
         self.epoch = epoch
@@ -208,6 +210,7 @@ class ServerSession:
         self._may_write = may_write
         self._max_text_bytes = max_text_bytes
         self._tombstones_gone_before = tombstones_gone_before
+        self._max_buffered = max_buffered
         self._submits: deque[Submit] = deque()
         self._pushes: dict[int, _Push] = {}
         """Those that are due an answer, by number and so in order."""
@@ -275,7 +278,7 @@ class ServerSession:
         end = self._publications[-1].clock if self._publications else self.position
         # Anything but the direct continuation: what is buffered stays right, the rest will be read by cursor.
         direct = publication.entries is not None and publication.previous_clock == end
-        if direct and len(self._publications) < MAX_BUFFERED:
+        if direct and len(self._publications) < self._max_buffered:
             self._publications.append(publication)
 
     def head_is(self, clock: int) -> None:
