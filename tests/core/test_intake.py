@@ -45,6 +45,14 @@ def test_a_change_is_appended_with_a_receipt_and_alters_its_key() -> None:
     assert batch.replaced == {}
 
 
+def test_a_change_that_was_replaced_before_it_arrived_is_kept_and_told_as_lost() -> None:
+    log = Log()
+    log.take_in([write("9b")])
+    batch = log.take_in([write("5a"), write("9c")])
+    assert batch.results == [Taken(write("5a"), 11, lost=True), Taken(write("9c"), 12)]
+    assert names(version.change for version in batch.versions) == "5a 9c"
+
+
 def test_a_receipt_is_a_lamport_receive_event() -> None:
     log = Log(7)
     assert receipts(log.take_in([write("3a", key="note:1.md"), write("20a", key="note:2.md")])) == [8, 21]

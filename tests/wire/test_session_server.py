@@ -503,6 +503,14 @@ def test_a_change_sent_again_that_still_stands_is_told_as_well() -> None:
     assert ServerEnd(log).receive(push(write("1a", base=""), last_ack=2)) == [ack(2, write("1a", base=""))]
 
 
+def test_a_change_that_lost_on_arrival_is_answered_with_the_state_of_its_key() -> None:
+    """Also if a page ends before it: the client must not go on with what its acknowledgement alone says."""
+    log = full_log(write("9b"))
+    end = ServerEnd(log)
+    assert end.receive(push(write("5a"), last_ack=log.clock, id=1)) == [ack(log.clock, write("9b"), id=1)]
+    assert end.reads == [Read(10, (A,))]
+
+
 def test_keys_that_are_listed_again_and_altered_are_listed_once() -> None:
     log = full_log(write("1a", base=""), write("1b", key=B))
     end = ServerEnd(log)

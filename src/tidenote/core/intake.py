@@ -63,11 +63,13 @@ class Taken:
         receipt: when it was taken in.
         duplicate: whether it was in the log before. Then it may have been replaced long ago, which its author cannot
             tell from an acknowledgement alone.
+        lost: whether what was there had replaced it before it arrived; nor can its author tell that.
     """
 
     change: Change
     receipt: int
     duplicate: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,7 @@ class _Intake:
         self.check(change, refused_keys)
         receipt = max(self.batch.clock, change.dot.timestamp) + 1
         self.append(Version(change, receipt))
-        return Taken(change, receipt)
+        return Taken(change, receipt, lost=change.dot not in self.register(change.key).dots)
 
     def check(self, change: Change, refused_keys: set[str]) -> None:
         if any(dot.timestamp >= change.dot.timestamp for dot in change.base or ()):

@@ -262,7 +262,7 @@ class ServerSession:
             self._own.setdefault(key, {})[taken.change] = clock
             push.limit = min(push.limit, taken.receipt - 1)
             # What was told of the key before came from before the commit, unless the position says otherwise.
-            if taken.duplicate or (key in push.again and taken.receipt <= self.position):
+            if taken.duplicate or taken.lost or (key in push.again and taken.receipt <= self.position):
                 again.add(key)
         push.again = frozenset(again)
         push.rejected.extend(rejected)
