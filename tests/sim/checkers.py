@@ -430,6 +430,14 @@ class LoserKept(Checker):
                     raise self.fail(f"{entry.key} {lost.dot} was replaced and is not kept")
             self.siblings[vault, entry.key] = entry.register.siblings
 
+    @staticmethod
+    def _is_old(vault: str, side: Version, store: MemoryStore) -> bool:
+        """Say whether a device that forgot everything only offers what the history has: nobody wrote it anew."""
+        return side.change.base == frozenset() and any(
+            record.receipt < side.receipt and record.content_hash == side.change.content_hash
+            for record in store.records(vault, side.change.key)
+        )
+
     def _check_seen(self, vault: str, change: Change, store: MemoryStore) -> None:
         for dot in sorted(change.base or ()):
             seen = store.version(vault, change.key, dot)
@@ -445,6 +453,8 @@ class LoserKept(Checker):
         sides = sorted(change.base or ())
         for dot in sides:
             side = store.version(vault, change.key, dot)
+            if side and self._is_old(vault, side, store):
+                continue
             lost = tokens(side.change.value) - words if side else frozenset()
             if lost:
                 # What another side had and has no more, it took out.
