@@ -404,9 +404,14 @@ class LoserKept(Checker):
         self.versions: dict[tuple[str, str, Dot], str | None] = {}
         self.siblings: dict[tuple[str, str], tuple[Change, ...]] = {}
         self.removed: set[str] = set()
+        self.at_path: dict[str, set[str]] = {}
+        """All words that ever were in a note."""
 
     def saved(self, owner: str, path: str, before: str | None, after: str | None) -> None:
-        self.removed |= tokens(before) - tokens(after)
+        words = self.at_path.setdefault(path, set())
+        # Who makes a note where one just was on its way to be replaced or deleted has not seen what it held.
+        self.removed |= (tokens(before) if before is not None else words) - tokens(after)
+        words |= tokens(after)
 
     def moved(self, owner: str, path: str, target: str, text: str) -> None:
         # They are elsewhere now: what comes to be at the old path may be without them.
@@ -419,6 +424,7 @@ class LoserKept(Checker):
     def committed(self, vault: str, batch: Batch, store: MemoryStore, wall_ms: int) -> None:
         for version in batch.versions:
             self.versions[vault, version.change.key, version.dot] = version.change.content_hash
+            self.at_path.setdefault(version.change.key.partition(":")[2], set()).update(tokens(version.change.value))
             if version.change.dot.device_id.startswith(SERVER_PREFIX):
                 self._check_merge(vault, version, store)
             else:

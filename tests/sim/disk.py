@@ -45,6 +45,8 @@ class Node:
     name: str = ""
     shown: bool = False
     """Whether it ever was a file that people see, under a name of a note."""
+    saved: bytes | None = None
+    """What a person saved last: theirs to see, also if it is half of something."""
 
     # As `os.stat_result`.
 
@@ -228,7 +230,7 @@ class SimDisk:
             stored = node.name if node else name
             node = self._node(bits.S_IFREG)
             self._add(parent, stored, node)
-        node.data = node.synced = data
+        node.data = node.synced = node.saved = data
         node.mtime_ns = self._wall_ns()
         node.shown = True
         self._changed(path)
@@ -545,7 +547,8 @@ class SimDisk:
         path = self._path(node.parent, node.name) if node.parent else None
         if path is not None:
             node.shown = True
-            self.on_shown(path, node.data)
+            if node.data != node.saved:
+                self.on_shown(path, node.data)
 
     def _drop(self, node: Node, name: str) -> None:
         if node.shown:
@@ -558,7 +561,9 @@ def _take(folder: Node, node: Node) -> None:
 
 
 def _copied(node: Node) -> Node:
-    copy = Node(node.kind, node.number, node.data, node.synced, node.mtime_ns, node.mode, shown=node.shown)
+    copy = Node(
+        node.kind, node.number, node.data, node.synced, node.mtime_ns, node.mode, shown=node.shown, saved=node.saved
+    )
     for name, below in node.names.items():
         SimDisk._add(copy, name, _copied(below))
     return copy
