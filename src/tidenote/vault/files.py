@@ -432,10 +432,9 @@ class RealFiles:
             raise
 
     def _landed(self, path: str, landing: Stat | None) -> tuple[str, Stat]:
-        """Return where a file came to be, and its stat from before: what is there now may be someone's newer one."""
+        """Return where a file came to be, and its stat from before: who saved another one there since saw this one."""
         spelled = self.spelled(path)
-        known = self.stat(spelled) if spelled else None
-        if spelled is None or known is None or landing is None or known.inode != landing.inode:
+        if spelled is None or landing is None:
             raise Unexpected(path, "it is gone again")
         return spelled, landing
 
