@@ -6,7 +6,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from laws import law
@@ -168,6 +168,7 @@ def fronted(draw: st.DrawFn) -> tuple[str, str, str]:
 
 @law()
 @given(fronted())
+@example(("---\n\n---\n---\n", "---\n\n---\nmilk---\n", "---\n\n\n---\r\r\n# Day\r\n"))
 def test_texts_with_front_matter(texts: tuple[str, str, str]) -> None:
     check(*texts)
 

@@ -31,7 +31,7 @@ from tidenote.core.yaml_source import (
     read_loosely,
 )
 
-_RULE: Final = re.compile(r"---[ \t]*\r?")
+_RULE: Final = re.compile(r"---[ \t\r]*")
 
 _WHEN_CHANGED: Final = re.compile(
     r"(?:.+[._ -])?(?:date|last)?[._ -]?(?:mod|modified|updated?|edited|changed|mtime)(?:[._ -]?(?:at|on|date|time))?"
