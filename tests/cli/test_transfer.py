@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def test_export_says_what_it_wrote_and_what_it_could_not(tmp_path: Path) -> None
     store.close()
     done = tidenote("export", tmp_path / "out", "--data", tmp_path / "data")
     assert f"{tmp_path / 'out'}: 2 files of vault main" in done.stdout
-    assert "1 have versions that nobody has settled yet; they lie beside them: todo.md" in done.stdout
+    assert "1 has versions that nobody has settled yet; they lie beside the note: todo.md" in done.stdout
     assert (tmp_path / "out" / "todo (laptop).md").read_text() == "from the laptop\n"
     again = tidenote("export", tmp_path / "out", "--data", tmp_path / "data", check=False)
     assert (again.returncode, again.stdout) == (2, "")
@@ -47,8 +48,10 @@ def test_import_brings_in_what_is_new_and_says_what_it_did(tmp_path: Path) -> No
         assert "2 files are new in vault main, 0 were there already" in done.stdout
         (tmp_path / "old" / "todo.md").write_text("another\n")
         done = tidenote("import", tmp_path / "old", "--data", here.data)
-        assert "1 files are new in vault main, 1 were there already" in done.stdout
+        assert "1 file is new in vault main, 1 was there already" in done.stdout
         assert "todo.md is there with another text: this one is todo (imported).md" in done.stdout
         assert tidenote("import", tmp_path / "nowhere", "--data", here.data, check=False).returncode == 2
+        # It wrote, and keeps nothing: nobody waits for it to have the latest.
+        assert json.loads(tidenote("devices", "--json", "--data", here.data).stdout)["devices"] == []
     tidenote("export", tmp_path / "out", "--data", here.data)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"todo.md", "todo (imported).md", "a.md"}

@@ -88,13 +88,23 @@ async def test_a_browser_s_cookie_opens_for_our_own_pages_only(identity: Identit
         door.admit(head(authorization=f"Bearer {token}"))
 
 
-def test_without_tokens_everyone_comes_in() -> None:
-    caller = Door(None).admit(head("POST"))
+def test_without_tokens_everyone_comes_in(identity: Identity) -> None:
+    caller = Door(identity, no_auth=True).admit(head("POST"))
     caller.check_device("anyone")
     caller.check_vault("any")
     caller.check_owner(None)
     assert caller.may_write
     assert (caller.auth, caller.device_id, caller.vault) == ("none", None, None)
+
+
+async def test_a_command_on_the_server_s_machine_is_no_replica(identity: Identity) -> None:
+    console = {"authorization": f"Bearer {identity.console_token}"}
+    token = {"authorization": f"Bearer {await enrol(identity, 'laptop')}"}
+    for no_auth in (False, True):
+        door = Door(identity, no_auth=no_auth)
+        assert not door.admit(head(**console)).is_replica
+        assert door.admit(head(**token)).is_replica
+    assert Door(identity, no_auth=True).admit(head()).is_replica
 
 
 @pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
@@ -155,14 +165,14 @@ def test_pages_of_other_sites_may_not(identity: Identity, origin: str, scheme: s
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8787", "localhost", "LOCALHOST:1", "[::1]:8787", "127.1.2.3"])
-def test_without_tokens_the_names_of_this_machine_answer(host: str) -> None:
-    Door(None).check_site(Head("GET", "http", {"host": host}))
+def test_without_tokens_the_names_of_this_machine_answer(identity: Identity, host: str) -> None:
+    Door(identity, no_auth=True).check_site(Head("GET", "http", {"host": host}))
 
 
 @pytest.mark.parametrize("host", ["", "evil.example", "evil.example:8787", "127.0.0.1.evil.example", "10.0.0.1", "["])
-def test_without_tokens_other_names_do_not_even_if_they_lead_here(host: str) -> None:
+def test_without_tokens_other_names_do_not_even_if_they_lead_here(identity: Identity, host: str) -> None:
     with pytest.raises(AccessError) as caught:
-        Door(None).check_site(Head("GET", "http", {"host": host}))
+        Door(identity, no_auth=True).check_site(Head("GET", "http", {"host": host}))
     assert caught.value.code == "forbidden"
 
 

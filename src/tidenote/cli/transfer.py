@@ -43,10 +43,10 @@ def export(
     folder = load_server_config({"data_dir": data}, file=config).data_dir
     with bar("writing files") as step:
         done = write(folder, target.absolute(), vault=vault, at_ms=at_ms, step=step)
-    console.say(f"{target}: {done.files} files of vault {vault}")
-    _remark("have versions that nobody has settled yet; they lie beside them", done.unsettled)
-    _remark("are older than asked for: the history keeps nothing later from before then", done.gone)
-    _remark("are missing: the history keeps nothing of them from then", done.missing)
+    console.say(f"{target}: {console.counted(done.files, 'file', 'files')} of vault {vault}")
+    _remark("has", "have", "versions that nobody has settled yet; they lie beside the note", done.unsettled)
+    _remark("is", "are", "older than asked for: the history keeps nothing later from before then", done.gone)
+    _remark("is", "are", "missing: the history keeps nothing of that time", done.missing)
 
 
 def import_(
@@ -85,7 +85,8 @@ async def _import(folder: Path, vault: str, data: Path | None, config: Path | No
             done = await import_folder(folder, Path(room) / "copy", client, IgnoreRules(hidden=hidden), step=step)
             await client.flush()
             refused = {path_of_key(parked.key): parked.message for parked in client.status().parked}
-    console.say(f"{folder}: {done.written} files are new in vault {vault}, {done.same} were there already")
+    new = console.counted(done.written, "file is", "files are")
+    console.say(f"{folder}: {new} new in vault {vault}, {console.counted(done.same, 'was', 'were')} there already")
     for path, name in done.beside.items():
         console.say(f"  {path} is there with another text: this one is {name}")
     for path, reason in {**done.skipped, **refused}.items():
@@ -93,7 +94,7 @@ async def _import(folder: Path, vault: str, data: Path | None, config: Path | No
     return LEFT_OUT if refused else None
 
 
-def _remark(what: str, notes: list[str]) -> None:
+def _remark(one: str, many: str, what: str, notes: list[str]) -> None:
     if notes:
         named = ", ".join(notes[:MAX_NAMED]) + (f" and {len(notes) - MAX_NAMED} more" if notes[MAX_NAMED:] else "")
-        console.say(f"{len(notes)} {what}: {named}")
+        console.say(f"{console.counted(len(notes), one, many)} {what}: {named}")

@@ -149,6 +149,7 @@ async def sync(
         await read_body(request, service),
         device_id,
         may_write=caller.may_write,
+        is_replica=caller.is_replica,
         config=service.config,
         metrics=service.metrics,
         paces=service.paces,

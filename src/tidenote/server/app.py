@@ -72,7 +72,7 @@ def create_app(service: Service) -> ASGIApp:
         request_max_body_size=service.config.max_frame_bytes,
         logging_config=None,
     )
-    door = Door(None if service.config.no_auth else service.identity, service.config.public_url)
+    door = Door(service.identity, service.config.public_url, no_auth=service.config.no_auth)
     return _Gate(app, door, StaticFiles())
 
 
@@ -176,6 +176,7 @@ def _connect(service: Service, scope: Scope, receive: Receive, send: Send) -> Co
         _Socket(receive, send),
         device_id or "",
         may_write=caller.may_write,
+        is_replica=caller.is_replica,
         config=service.config,
         metrics=service.metrics,
         paces=service.paces,

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tidenote.config import is_loopback
 from tidenote.core.keys import check_device_id, owner_of
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
-from tidenote.server.identity import Identity
+from tidenote.server.identity import CONSOLE, Identity
 from tidenote.server.store.registry import ANY, Credential
 from tidenote.wire.messages import PROTOCOL_VERSION, SUBPROTOCOL, Role
 
@@ -56,6 +56,11 @@ class Caller:
     def device_id(self) -> str | None:
         """The device that asks, without incarnation; None if it may be any."""
         return None if self.credential.device_id == ANY else self.credential.device_id
+
+    @property
+    def is_replica(self) -> bool:
+        """Whether the caller keeps a copy and comes back; a command on the server's machine is done when it ends."""
+        return self.credential.id != CONSOLE
 
     @property
     def role(self) -> Role:
@@ -126,12 +131,14 @@ class Door:
     """Decides who comes in, from nothing but the head of a request.
 
     Args:
-        identity: who is known; None lets everyone in who sits at this machine.
+        identity: who is known.
         public_url: the address under which browsers reach the server, if a proxy in front of it does not tell.
+        no_auth: let everyone in who sits at this machine.
     """
 
-    def __init__(self, identity: Identity | None, public_url: str | None = None) -> None:
+    def __init__(self, identity: Identity, public_url: str | None = None, *, no_auth: bool = False) -> None:
         self._identity = identity
+        self._no_auth = no_auth
         self._public = None if public_url is None else _origin(public_url)
 
     def check_site(self, head: Head) -> None:
@@ -144,7 +151,7 @@ class Door:
             AccessError: `forbidden`.
         """
         host = head.headers.get("host", "")
-        if self._identity is None and not is_loopback(_name_of(host)):
+        if self._no_auth and not is_loopback(_name_of(host)):
             raise AccessError("without tokens, this server answers to the names of this machine only", "forbidden")
         if "origin" in head.headers:
             self.check_origin(head)
@@ -167,9 +174,10 @@ class Door:
             AccessError: `unauthorized`; or `forbidden`, if a browser's cookie came with what a page of another site
                 could have made it send.
         """
-        if self._identity is None:
-            return _EVERYONE
         token = _bearer(head.headers)
+        if self._no_auth:
+            console = self._identity.console(token) if token else None
+            return Caller(console, "none") if console else _EVERYONE
         found = self.known(head)
         if found is None:
             raise AccessError("a token is needed, and this is none that is known" if token else "a token is needed")
@@ -181,7 +189,7 @@ class Door:
 
     def known(self, head: Head) -> Credential | None:
         """Return whose token or cookie came, None if none did that is good."""
-        if self._identity is None:
+        if self._no_auth:
             return None
         if token := _bearer(head.headers):
             return self._identity.find(token)

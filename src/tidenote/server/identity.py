@@ -29,6 +29,9 @@ SEEN_NEWS_MS: Final = 3_600_000
 
 DAY_MS: Final = 86_400_000
 
+CONSOLE: Final = "console"
+"""The id of the credential for the commands on the server's machine."""
+
 SOME_DEVICE: Final = "device"
 """What a device is called that nobody has named."""
 
@@ -73,7 +76,7 @@ class Identity:
         self.console_token = new_secret()
         """Opens everything, for the command line on the server's machine; it ends with the process."""
         self._console = Credential(
-            "console", ANY, None, "owner", hash_of(self.console_token), created_at=now_ms, last_seen_at=now_ms
+            CONSOLE, ANY, None, "owner", hash_of(self.console_token), created_at=now_ms, last_seen_at=now_ms
         )
 
     @property
@@ -94,8 +97,8 @@ class Identity:
             session: whether it came as a browser's cookie; such tokens are good for nothing else.
         """
         digest, now_ms = hash_of(token), self._clock_ms()
-        if digest == self._console.token_hash and not session:
-            return self._console
+        if not session and (console := self.console(token)):
+            return console
         found = self._known.get(self._by_hash.get(digest, ""))
         if found is None or found.session != session:
             return None
@@ -108,6 +111,10 @@ class Identity:
         found = replace(found, last_seen_at=max(now_ms, found.last_seen_at))
         self._keep(found)
         return found
+
+    def console(self, token: str) -> Credential | None:
+        """Return the credential of the commands on this machine if this is their token, else None."""
+        return self._console if hash_of(token) == self._console.token_hash else None
 
     def knows(self, credential: Credential) -> bool:
         """Say whether a credential that was found is still good."""

@@ -63,6 +63,7 @@ class Connection:
         socket: accepted.
         device_id: as authenticated, possibly of a later incarnation.
         may_write: whether the device may push.
+        is_replica: whether to note how far it is.
         config: limits and timeouts.
         metrics: what to count.
         nonce: what the client calls this connection, if anything.
@@ -79,6 +80,7 @@ class Connection:
         device_id: str,
         *,
         may_write: bool,
+        is_replica: bool,
         config: ServerConfig,
         metrics: Metrics,
         paces: Paces,
@@ -94,6 +96,7 @@ class Connection:
         self._hub = hub
         self._socket = socket
         self._may_write = may_write
+        self._is_replica = is_replica
         self._config = config
         self._metrics = metrics
         self._paces = paces
@@ -238,7 +241,7 @@ class Connection:
             self._note_seen()
 
     def _note_seen(self) -> None:
-        if self._session.position is not None:
+        if self._is_replica and self._session.position is not None:
             self._hub.saw(self.name[1], self._session.acknowledged)
 
     def _submit(self, step: Submit) -> None:
@@ -370,6 +373,7 @@ async def answer(
     device_id: str,
     *,
     may_write: bool,
+    is_replica: bool,
     config: ServerConfig,
     metrics: Metrics,
     paces: Paces,
@@ -384,7 +388,7 @@ async def answer(
         tombstones_gone_before=hub.info.tombstones_gone_before,
     )
     session.receive(body)
-    if session.position is not None:
+    if is_replica and session.position is not None:
         hub.saw(device_id, session.acknowledged)
     while True:
         if hub.epoch != session.epoch:
