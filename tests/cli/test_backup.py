@@ -36,6 +36,7 @@ def test_there_and_back(tmp_path: Path, data: Path) -> None:
     [
         (("backup", "b.tar", "--data", "empty"), 2, "holds no server's data"),
         (("backup", "data/tidenote.db", "--data", "data"), 2, "exists: name another file"),
+        (("backup", "safe/b.tar", "--data", "data"), 2, "there is no folder safe: make it with mkdir"),
         (("restore-backup", "data/tidenote.db", "--data", "new"), 2, "no backup of Tidenote"),
         (("restore-backup", "missing.tar", "--data", "new"), 1, "missing.tar"),
         (("restore-backup", "missing.tar", "--data", "data"), 2, "--replace"),

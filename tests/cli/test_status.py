@@ -31,11 +31,23 @@ def told(**fields: object) -> str:
         ({"state": "offline", "last_error": "no answer", "pending": 2}, "offline: no answer"),
         ({"state": "offline", "pending": 2}, "2 changes wait to be sent"),
         ({"state": "stopped"}, "start one with `tidenote sync /home/ada/Notes`"),
+        (
+            {
+                "state": "stopped",
+                "connection": "stopped",
+                "last_error": "this device's access was ended",
+                "last_error_code": "unauthorized",
+            },
+            "no daemon runs: this device's access was ended; join with a new link: `tidenote pair` on the server",
+        ),
+        ({"state": "stopped", "connection": "offline", "last_error": "no answer"}, "start one with"),
         ({"state": "synced", "last_confirmed_at": 1_000_000_000 - 5_000}, "last confirmed by the server 5 s ago"),
         ({"state": "synced", "last_confirmed_at": 1_000_000_000 + 5_000}, "0 s ago"),
         ({"state": "synced", "last_confirmed_at": 1_000_000_000 - 7_200_000}, "2 h ago"),
+        ({"state": "synced", "last_confirmed_at": 1_000_000_000 - 90_000_000}, "1 day ago"),
+        ({"state": "pending", "pending": 1}, "1 change is not yet confirmed"),
         ({"state": "attention", "conflicts": 2}, "2 notes have concurrent versions"),
-        ({"state": "synced", "device_id": "laptop", "vault": "main", "files": 7}, "laptop in vault main on"),
+        ({"state": "synced", "device_id": "laptop", "vault": "main", "files": 1}, "laptop in vault main on , 1 file"),
     ],
 )
 def test_people_read(fields: dict[str, object], part: str) -> None:

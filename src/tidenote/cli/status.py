@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from tidenote.cli import console
+from tidenote.errors import TidenoteError
 
 if TYPE_CHECKING:
     from tidenote.vault.folder import FolderStatus, HeldPath
@@ -88,18 +89,19 @@ def describe(folder: Path, status: FolderStatus, now_s: float) -> Iterator[str]:
     """
     yield f"{folder}: {_headline(folder, status)}"
     if status.device_id:
-        yield f"  {status.device_id} in vault {status.vault} on {status.endpoint}, {status.files} files"
+        files = console.counted(status.files, "file", "files")
+        yield f"  {status.device_id} in vault {status.vault} on {status.endpoint}, {files}"
     if status.last_confirmed_at is not None:
         yield f"  last confirmed by the server {_ago(now_s - status.last_confirmed_at / 1000)}"
     if status.pending and status.state != "pending":
-        yield f"  {_counted(status.pending, 'change waits', 'changes wait')} to be sent"
+        yield f"  {console.counted(status.pending, 'change waits', 'changes wait')} to be sent"
     yield from (f"  {reason}" for reason in reasons(folder, status))
 
 
 def reasons(folder: Path, status: FolderStatus) -> Iterator[str]:
     """Yield what waits for a person, one line a reason, and what to do about it."""
     if status.conflicts:
-        notes = _counted(status.conflicts, "note has", "notes have")
+        notes = console.counted(status.conflicts, "note has", "notes have")
         yield f"{notes} concurrent versions; `tidenote conflicts list {folder}` names them"
     for title, paths in (("held", status.held), ("refused", status.refused), ("not synced", status.skipped)):
         yield from _paths(title, paths)
@@ -111,13 +113,17 @@ def _headline(folder: Path, status: FolderStatus) -> str:
     if status.state == "synced":
         return "in sync"
     if status.state == "pending":
-        return f"syncing, {status.pending} changes are not yet confirmed" if status.pending else "syncing"
+        waiting = console.counted(status.pending, "change is", "changes are")
+        return f"syncing, {waiting} not yet confirmed" if status.pending else "syncing"
     if status.state == "attention":
         return "needs you"
     if status.state == "paused":
         return f"paused: {status.paused or 'by you'}"
     if status.state == "offline":
         return f"offline: {status.last_error or 'no connection'}"
+    if status.connection == "stopped" and status.last_error:
+        # The server would have it no more: another start alone ends the same way.
+        return f"no daemon runs: {console.explain(TidenoteError(status.last_error, status.last_error_code))}"
     return f"no daemon runs; start one with `tidenote sync {folder}`"
 
 
@@ -131,12 +137,8 @@ def _paths(title: str, paths: list[HeldPath]) -> Iterator[str]:
         yield f"{title}: {', '.join(names[:MAX_LISTED])}{more}: {reason}"
 
 
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
 def _ago(seconds: float) -> str:
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+    for size, one, many in ((86400, "day", "days"), (3600, "h", "h"), (60, "min", "min")):
         if seconds >= size:
-            return f"{seconds / size:.0f} {unit} ago"
+            return f"{console.counted(round(seconds / size), one, many)} ago"
     return f"{max(0, seconds):.0f} s ago"

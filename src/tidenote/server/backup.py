@@ -112,11 +112,13 @@ def back_up(data: Path, file: Path, *, step: Step = unwatched) -> Manifest:
         step: is told of the progress.
 
     Raises:
-        ConfigError: the file exists, or the folder holds no server's data.
+        ConfigError: the file exists, its folder does not, or the data folder holds no server's data.
         StorageError: a disk failed or is full, or a blob is missing or damaged. The file is not there then.
     """
     if file.exists():
         raise ConfigError(f"{file} exists: name another file, or remove it first")
+    if not file.parent.is_dir():
+        raise ConfigError(f"there is no folder {file.parent}: make it with mkdir, or name another file")
     if not (data / DATABASE_FILE).is_file():
         raise ConfigError(f"{data} holds no server's data: name its folder with --data")
     unfinished = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")

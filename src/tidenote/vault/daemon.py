@@ -296,6 +296,7 @@ class FolderDaemon:
             self.client.config.sync_endpoint,
             os.getpid(),
             time.time_ns() // 1_000_000,
+            client.last_error_code,
         )
 
     # -- what happens outside

@@ -91,6 +91,7 @@ class FolderStatus(msgspec.Struct):
     endpoint: str = ""
     pid: int = 0
     updated_at: int = 0
+    last_error_code: str | None = None
 
 
 class StateFolder:
