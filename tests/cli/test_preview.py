@@ -69,9 +69,9 @@ def test_every_action_is_one_line_and_what_moves_nothing_is_none() -> None:
 def test_a_summary_counts_and_names_a_few() -> None:
     assert list(summary(EVERYTHING, {"clash.md"}.__contains__)) == [
         "       2 go to the vault: new.md, lost.md",
-        "       1 come from the vault: theirs.md",
-        "       1 are the same on both sides: same.md",
-        "       1 differ; both versions are kept, and you choose later: clash.md",
+        "       1 comes from the vault: theirs.md",
+        "       1 is the same on both sides: same.md",
+        "       1 differs; both versions are kept, and you choose later: clash.md",
         "       2 are renamed: a.md -> b.md in the vault, c.md -> d.md here",
         "       2 are deleted: gone.md in the vault, old.md here",
         "       2 wait for you or this disk: many.md, odd.md",

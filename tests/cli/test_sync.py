@@ -104,10 +104,10 @@ def test_a_person_sees_the_plan_and_is_asked(here: World) -> None:
     assert status == 1
     for part in (
         f"{notes} joins vault main on {here.endpoint} as notes",
-        "1 go to the vault: mine.md",
-        "1 come from the vault: theirs.md",
-        "1 are the same on both sides: both.md",
-        "1 differ; both versions are kept, and you choose later: clash.md",
+        "1 goes to the vault: mine.md",
+        "1 comes from the vault: theirs.md",
+        "1 is the same on both sides: both.md",
+        "1 differs; both versions are kept, and you choose later: clash.md",
         "nothing was done",
     ):
         assert part in printed, printed
@@ -158,8 +158,8 @@ def test_the_folder_remembers_link_and_flags(here: World) -> None:
     here.once("other", "--hidden")
     assert tree_of(other).keys() == {"a.md", ".obsidian/app.json"}
     write(notes, b="more")
-    assert "1 operations: 1 sent" in tidenote("sync", notes, "--once").stdout
-    assert "1 operations: 1 sent" in tidenote("sync", notes, "--once", "--except", "").stdout
+    assert "1 operation: 1 sent" in tidenote("sync", notes, "--once").stdout
+    assert "1 operation: 1 sent" in tidenote("sync", notes, "--once", "--except", "").stdout
     # A flag that is taken back ignores what it let in; it deletes nothing.
     assert "0 operations" in tidenote("sync", notes, "--once", "--no-hidden").stdout
     here.once("other")
@@ -217,7 +217,11 @@ def test_tokens(here: World, poll: bool) -> None:
     eventually(lambda: not daemon.running, "a daemon that nobody lets in ends")
     assert "--link" in daemon.output
     assert daemon.process.returncode == 1
-    assert "1 operations: 1 sent" in tidenote(*join, "--token", token, "--once").stdout
+    told = tidenote("status", notes, check=False)
+    assert told.returncode == 6
+    assert "no daemon runs: a token is needed" in told.stdout
+    assert "join with a new link: `tidenote pair`" in told.stdout
+    assert "1 operation: 1 sent" in tidenote(*join, "--token", token, "--once").stdout
     assert "0 operations" in tidenote("sync", notes, "--once").stdout
 
 
@@ -229,7 +233,7 @@ def test_status_of_a_daemon_in_all_its_states(here: World) -> None:
     notes = here.folder("notes")
     write(notes, a="text")
     daemon = here.sync("notes")
-    eventually(lambda: f"in sync: {notes}, 1 files" in daemon.output, "the announcement")
+    eventually(lambda: f"in sync: {notes}, 1 file" in daemon.output, "the announcement")
     eventually(lambda: status_of(notes) == 0, "in sync")
     told = json.loads(tidenote("status", notes, "--json").stdout)
     assert told["state"] == "synced"

@@ -214,7 +214,7 @@ def test_twins_from_the_server_and_a_rename_by_case_are_never_a_deletion(here: W
     a, b = here.folder("a"), here.folder("b")
     assert tree_of(a) == {"A.md": b"upper\n", "a.md": b"lower\n", "Folder/x.md": b"x\n"} == tree_of(b)
     (a / "Folder").rename(a / "folder")
-    assert "1 operations: 1 sent" in here.once("a")
+    assert "1 operation: 1 sent" in here.once("a")
     here.once("b")
     assert tree_of(b) == {"A.md": b"upper\n", "a.md": b"lower\n", "folder/x.md": b"x\n"}
 

@@ -139,6 +139,7 @@ def gc(
     done = ask(Collected, "POST", "gc", GcRequest(dry_run), data=data, config=config, vault=vault)
     would = "would let go of" if dry_run else "let go of"
     console.say(
-        f"vault {vault}: {would} {done.versions} versions ({done.size / 2**20:.1f} MiB), "
-        f"{done.tombstones} deletions, {done.blobs} attachments ({done.blob_size / 2**20:.1f} MiB)"
+        f"vault {vault}: {would} {console.counted(done.versions, 'version', 'versions')} "
+        f"({done.size / 2**20:.1f} MiB), {console.counted(done.tombstones, 'deletion', 'deletions')}, "
+        f"{console.counted(done.blobs, 'attachment', 'attachments')} ({done.blob_size / 2**20:.1f} MiB)"
     )

@@ -64,4 +64,5 @@ def describe(manifest: Manifest) -> str:
     """Return what a backup holds, in a few words."""
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(manifest.created_at / 1000))
     vaults = ", ".join(f"{vault.name} up to {vault.clock}" for vault in manifest.vaults)
-    return f"{manifest.size / 2**20:.1f} MiB of {when}: {vaults}; {len(manifest.blobs)} attachments"
+    attachments = console.counted(len(manifest.blobs), "attachment", "attachments")
+    return f"{manifest.size / 2**20:.1f} MiB of {when}: {vaults}; {attachments}"

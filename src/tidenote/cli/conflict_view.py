@@ -9,6 +9,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
+from tidenote.cli import console
 from tidenote.cli.texts import author, lines_of, moment, plain, terminal, unified
 from tidenote.wire.messages import ConflictDetails, ConflictEntry, WireChange, WireSpot
 
@@ -112,7 +113,7 @@ def _marked(line: str | None, other: str | None, known: set[str] | None) -> Text
 def _content(source: WireChange, base: str | None) -> str:
     """Return a version in full, or what it changed where its base is known."""
     if source.blob:
-        return f"{source.blob.size} bytes, SHA-256 {source.blob.sha256[:12]}..."
+        return f"{console.counted(source.blob.size, 'byte', 'bytes')}, SHA-256 {source.blob.sha256[:12]}..."
     if source.value is None:
         return "(deleted)"
     return source.value if base is None else "\n".join(unified(base, source.value))

@@ -64,6 +64,11 @@ def say_json(value: object) -> None:
     typer.echo(msgspec.json.encode(value).decode())
 
 
+def counted(number: int, one: str, many: str) -> str:
+    """Return "1 note", "2 notes"."""
+    return f"{number} {one if number == 1 else many}"
+
+
 def warn(text: str) -> None:
     """Print a line on stderr."""
     typer.echo(f"tidenote: {text}", err=True)

@@ -100,7 +100,8 @@ def _check_watches(folder: Path, limit_file: Path = Path("/proc/sys/fs/inotify/m
             "come with the next full look; raise fs.inotify.max_user_watches with sysctl",
         )
     else:
-        yield Finding("ok", f"{folders} folders to watch, the system allows {limit} watches")
+        watched = console.counted(folders, "folder", "folders")
+        yield Finding("ok", f"{watched} to watch, the system allows {limit} watches")
 
 
 def _check_link(folder: Path) -> Iterator[Finding]:

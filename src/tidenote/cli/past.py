@@ -19,7 +19,7 @@ from tidenote.errors import TidenoteError
 if TYPE_CHECKING:
     from tidenote.cli.past_view import Told
     from tidenote.client.rest import Rest
-    from tidenote.wire.messages import HistoryEntry, Restored, RestoredNote, RestoreRequest
+    from tidenote.wire.messages import HistoryEntry, Restored, RestoreRequest
 
 PAGE: Final = 1000
 """How many versions are asked for at once."""
@@ -162,7 +162,7 @@ def restore(
     if not yes:
         if not console.is_interactive():
             console.fail("nothing was changed; --yes restores all of this without asking", console.USAGE)
-        if not typer.confirm(f"Restore {_number(seen.notes)}?"):
+        if not typer.confirm(f"Restore {console.counted(len(seen.notes), 'note', 'notes')}?"):
             console.fail("nothing was changed")
     request = RestoreAllRequest(at_ms, version, seen=seen.receipt)
     _report(folder, ask_server(folder, lambda rest: rest.restore_all(request)), "restored", as_json=as_json)
@@ -294,17 +294,14 @@ def _report(folder: Path, restored: Restored, done: str, *, as_json: bool) -> No
         for line in past_view.outcome(restored.notes):
             console.say(line)
         back = f"tidenote restore --all --version {restored.receipt} --dir {shlex.quote(str(folder))}"
-        console.say(f"{_number(restored.notes)} {done}; every device has this with its next sync")
+        notes = console.counted(len(restored.notes), "note", "notes")
+        console.say(f"{notes} {done}; every device has this with its next sync")
         if restored.notes:
             console.say(f"`{back}` takes it back")
     for line in past_view.refused(restored.refused):
         console.warn(line)
     if restored.refused:
         raise typer.Exit(console.NEEDS_YOU)
-
-
-def _number(notes: list[RestoredNote]) -> str:
-    return "1 note" if len(notes) == 1 else f"{len(notes)} notes"
 
 
 def ask_about(note: str, folder: Path, question: Callable[[Rest], Awaitable[T]], *, hint: str = "") -> T:

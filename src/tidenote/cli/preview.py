@@ -36,20 +36,23 @@ def summary(plan: Plan, is_taken: Callable[[str], bool]) -> Iterator[str]:
             found.setdefault(told[0], []).append(told[1])
         elif isinstance(action, Adopt) and action.base.content_hash is not None:
             found.setdefault("same", []).append(action.base.path)
-    for verb, meaning in _MEANINGS.items():
+    found["hold"] = [held.path for held in plan.held]
+    for verb, (one, many) in _MEANINGS.items():
         if paths := found.get(verb):
-            yield f"  {len(paths):>6} {meaning}: {_some(paths)}"
-    if plan.held:
-        yield f"  {len(plan.held):>6} wait for you or this disk: {_some([held.path for held in plan.held])}"
+            yield f"  {len(paths):>6} {one if len(paths) == 1 else many}: {_some(paths)}"
 
 
 _MEANINGS: Final = {
-    "send": "go to the vault",
-    "write": "come from the vault",
-    "same": "are the same on both sides",
-    "differ": "differ; both versions are kept, and you choose later",
-    "move": "are renamed",
-    "delete": "are deleted",
+    "send": ("goes to the vault", "go to the vault"),
+    "write": ("comes from the vault", "come from the vault"),
+    "same": ("is the same on both sides", "are the same on both sides"),
+    "differ": (
+        "differs; both versions are kept, and you choose later",
+        "differ; both versions are kept, and you choose later",
+    ),
+    "move": ("is renamed", "are renamed"),
+    "delete": ("is deleted", "are deleted"),
+    "hold": ("waits for you or this disk", "wait for you or this disk"),
 }
 
 

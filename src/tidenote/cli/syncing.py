@@ -287,7 +287,8 @@ async def _once(folder: Path, settings: SyncConfig, flags: Flags, how: FolderSet
             await _reach(daemon.client)
             report = await daemon.once()
             parked = daemon.client.status().parked
-    console.say(f"{report.operations} operations: {report.sent} sent, {report.received} received")
+    done = console.counted(report.operations, "operation", "operations")
+    console.say(f"{done}: {report.sent} sent, {report.received} received")
     for path, reason in report.skipped:
         console.say(f"not synced: {path}: {reason}")
     for held in report.held:
@@ -420,7 +421,7 @@ class _Announcer:
 def _headline(folder: Path, status: FolderStatus) -> tuple[str, str]:
     """Return what a state is called, and a line for people; none for what passes by itself."""
     if status.state == "synced":
-        return "synced", f"in sync: {folder}, {status.files} files"
+        return "synced", f"in sync: {folder}, {console.counted(status.files, 'file', 'files')}"
     if status.state == "paused":
         return f"paused {status.paused}", f"paused: {status.paused}"
     if status.state == "offline" and status.connection != "connecting":
