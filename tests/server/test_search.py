@@ -119,7 +119,7 @@ async def test_a_long_note_is_cut_around_the_hit(http: httpx.AsyncClient) -> Non
 
 async def test_marks_in_a_note_are_not_taken_for_ours(http: httpx.AsyncClient) -> None:
     await write(http, a="one \x02two\x03 three <b>bold</b>")
-    assert marked((await find(http, "three"))[0]) == "one two [three] <b>bold</b>"
+    assert marked((await find(http, "three"))[0]) == "one \x02two\x03 [three] <b>bold</b>"
 
 
 async def test_the_index_follows_the_log(server: Running, http: httpx.AsyncClient) -> None:
@@ -248,3 +248,22 @@ def test_a_search_that_takes_too_long_is_ended(index: SearchIndex, monkeypatch: 
     with pytest.raises(ProtocolError) as caught:
         index.find("slow", parse("***"), 10, 0)
     assert caught.value.code == "bad_request"
+
+
+async def test_a_note_that_is_nothing_but_hits_costs_no_more_than_its_size(http: httpx.AsyncClient) -> None:
+    await write(http, words="ha " * 300_000, signs="-" * 400_000 + "-+ -+")
+    # By the square of the hits it would be an hour.
+    assert marked((await find(http, "ha h"))[0]).startswith("[ha] [ha] [ha] ")
+    assert marked((await find(http, "-+"))[0]).endswith("-[-+] [-+]")
+
+
+@pytest.mark.parametrize("query", ["word", "***"])
+def test_hits_come_in_order_without_sorting_their_texts(index: SearchIndex, query: str) -> None:
+    statements: list[str] = []
+    index._connection.set_trace_callback(statements.append)
+    index.find("main", parse(query), 10, 0)
+    index._connection.set_trace_callback(None)
+    (statement,) = [statement for statement in statements if "notes.key" in statement]
+    steps = index._connection.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall()
+    assert steps
+    assert not [step for step in steps if "TEMP B-TREE" in step[3]]
