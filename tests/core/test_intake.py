@@ -13,7 +13,7 @@ from tidenote.core.clock import MAX_LEAD, MAX_WALL_LEAD
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, Refused, Taken, server_author
 from tidenote.core.register import Context, Register, join_all
-from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.core.version import BlobRef, Change, Dot, Record
 
 
 def codes(batch: Batch) -> list[str]:
@@ -86,6 +86,35 @@ def test_a_context_keeps_only_covered_dots_that_have_not_arrived() -> None:
     assert batch.replaced == {KEY: dots("3x")}
     assert log.register(KEY).context == Context(0, dots("4x"))
     assert names(log.register(KEY).siblings) == "5b"
+
+
+def test_what_was_covered_before_is_not_looked_for_again() -> None:
+    """Each change of a key would cost as many lookups as dots ever came that nobody knows."""
+    asked: list[Dot] = []
+
+    class Watched(Log):
+        def record(self, key: str, dot: Dot) -> Record | None:
+            asked.append(dot)
+            return super().record(key, dot)
+
+    log = Watched()
+    absent = [Dot(number, "lost") for number in range(1, 500)]
+    log.take_in([Change(KEY, Dot(1000, "a"), "x", base=frozenset(absent))])
+    asked.clear()
+    log.take_in([Change(KEY, Dot(1001, "a"), "y", base=frozenset([Dot(1000, "a"), Dot(500, "lost")]))])
+    assert set(asked) == {Dot(1001, "a"), Dot(1000, "a"), Dot(500, "lost")}
+    assert log.register(KEY).context.dots == {*absent, Dot(500, "lost")}
+
+
+def test_a_context_is_bounded_and_edits_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidenote.core.intake.MAX_ABSENT_DOTS", 3)
+    log = Log()
+    log.take_in([write("1a", base="")])
+    log.take_in([write("5a", base="1a 2q 3q"), write("6b", base="2q 3q 4q")])
+    refused = log.take_in([write("7a", base="5a 1q")])
+    assert codes(refused) == ["bad_base"]
+    assert codes(log.take_in([write("8a", base="5a 6b 2q"), write("9a", base="8a")])) == ["taken", "taken"]
+    assert log.register(KEY).context == Context(0, dots("2q 3q 4q"))
 
 
 def test_a_key_that_altered_twice_is_told_once_as_of_its_last_change() -> None:

@@ -24,6 +24,9 @@ from tidenote.errors import RefusedChange
 MAX_ROUNDS: Final = 8
 """How often one batch looks at its keys; what could be settled even then waits for the key's next change."""
 
+MAX_ABSENT_DOTS: Final = 5000
+"""How many versions that never arrived a key's context may name: each further change of the key has to read them."""
+
 
 class View(Protocol):
     """A consistent view of one vault's log, valid inside the transaction."""
@@ -196,6 +199,8 @@ class _Intake:
     def check(self, change: Change, refused_keys: set[str]) -> None:
         if any(dot.timestamp >= change.dot.timestamp for dot in change.base or ()):
             raise RefusedChange("every base dot must be smaller than the change's timestamp", "bad_base")
+        if self.has_too_many_absent(change):
+            raise RefusedChange(f"the bases of this key name over {MAX_ABSENT_DOTS} unknown versions", "bad_base")
         if too_far_ahead(change.dot.timestamp, self.batch.clock, self.wall_ms):
             raise RefusedChange(f"the timestamp is too far ahead of the clock {self.batch.clock}", "clock_too_far")
         if change.blob and not self.view.has_blob(change.blob.sha256):
@@ -203,6 +208,15 @@ class _Intake:
         target = change.moved_to
         if target and (target in refused_keys or not self.register(target).siblings):
             raise RefusedChange(f"there is no {target} that this could have moved to", "move_target_missing")
+
+    def has_too_many_absent(self, change: Change) -> bool:
+        """Say whether a change names more versions that never arrived than a key's context may hold."""
+        absent = self.register(change.key).context.dots
+        unknown = (change.base or frozenset()) - absent
+        if len(absent) + len(unknown) <= MAX_ABSENT_DOTS:
+            return False
+        unknown = unknown.difference(self.arrived_of(change.key, unknown))
+        return bool(unknown) and len(absent) + len(unknown) > MAX_ABSENT_DOTS
 
     def append(self, version: Version) -> None:
         """Put a version into the log and join it into its key's register."""
@@ -214,8 +228,10 @@ class _Intake:
         self.arrived[key, version.dot] = version
 
         joined = before.join(Register.of(version.change))
-        # Covered dots that are in the log need no room in the context: the log marks them as replaced.
-        after = Register(joined.siblings, joined.context.without(self.arrived_of(key, joined.context.dots)))
+        # Covered dots that are in the log need no room in the context: the log marks them as replaced. Those that the
+        # context had before are not in it, or they would not be here: looking again would cost each change all of them.
+        arrived = self.arrived_of(key, joined.context.dots - before.context.dots)
+        after = Register(joined.siblings, joined.context.without([version.dot, *arrived]))
         replaced = (before.dots | {version.dot}) - after.dots
         if replaced:
             self.batch.replaced.setdefault(key, set()).update(replaced)

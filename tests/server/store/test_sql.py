@@ -396,3 +396,22 @@ def test_a_batch_takes_few_statements(store: SqlStore) -> None:
     event.listen(store._writer, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
     take(store, *edits)
     assert len(statements) <= 11, statements
+
+
+def test_a_long_base_costs_no_more_lookups_than_dots(store: SqlStore) -> None:
+    """Not one for each of its timestamps with each of its devices: everyone waits for the one writer."""
+    take(store, *(change(f"n{number}", number, base=[]) for number in range(1, 1001)))
+    base = [Dot(number, f"device{number}") for number in range(1, 1001)]
+    steps = 0
+
+    def stepped() -> int:
+        nonlocal steps
+        steps += 1000
+        return 0
+
+    with store._writer.connect() as connection:
+        driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    driver.set_progress_handler(stepped, 1000)
+    take(store, change("n1", 2000, "x", base=base))
+    assert steps < 2_000_000, steps

@@ -21,6 +21,9 @@ from tidenote.server.store.texts import load_texts
 CHUNK: Final = 1000
 """How many values one IN lists at most; databases bound the number of parameters."""
 
+MAX_PAIRS: Final = 4 * CHUNK
+"""How often one lookup of records may go into the index, which it does for each timestamp with each device."""
+
 T = TypeVar("T")
 
 _VAULT: BindParameter[Any] = bindparam("in_vault")
@@ -275,17 +278,32 @@ class SqlView:
                 self._siblings[key, version.dot] = version
 
     def _load_records(self, wanted: Iterable[tuple[str, Dot]]) -> None:
-        for part in chunks(wanted):
+        for part in _lookups(wanted):
             self._records.update(dict.fromkeys(part))
-            dots = [dot for _, dot in part]
             values = {
                 "in_vault": self._vault_id,
-                "timestamps": sorted({dot.timestamp for dot in dots}),
-                "device_ids": sorted({dot.device_id for dot in dots}),
+                "timestamps": sorted({dot.timestamp for _, dot in part}),
+                "device_ids": sorted({dot.device_id for _, dot in part}),
             }
             for row in self._connection.execute(_LOAD_RECORDS, values):
                 record = to_record(row)
                 self._records[record.key, record.dot] = record
+
+
+def _lookups(wanted: Iterable[tuple[str, Dot]]) -> Iterator[list[tuple[str, Dot]]]:
+    """Yield the distinct names of versions in lists that may be looked up together: those by one device are."""
+    part: list[tuple[str, Dot]] = []
+    timestamps: set[int] = set()
+    devices: set[str] = set()
+    for name in sorted(set(wanted), key=lambda name: name[1].device_id):
+        timestamps.add(name[1].timestamp)
+        devices.add(name[1].device_id)
+        if part and (len(part) == CHUNK or len(timestamps) * len(devices) > MAX_PAIRS):
+            yield part
+            part, timestamps, devices = [], {name[1].timestamp}, {name[1].device_id}
+        part.append(name)
+    if part:
+        yield part
 
 
 def _register(found: Iterable[tuple[Record, Version]], context: Context) -> Register:
