@@ -509,6 +509,11 @@ def test_two_renames_without_edits_leave_tombstones_only() -> None:
     assert outcome(*changes) == [tombstone("2a", C, B), tombstone("3a 3b", C)]
 
 
+def test_a_note_of_its_own_stays_where_another_was_renamed_to_two_targets() -> None:
+    changes = [ORIGIN, write("1y", TOP, base=""), *renamed(), *renamed(to=C, by="b", at=4)]
+    assert outcome(*changes) == [tombstone("2a", C, B), tombstone("3a 5b", C)]
+
+
 def test_three_renames_and_an_edit() -> None:
     changes = [
         ORIGIN,

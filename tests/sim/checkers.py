@@ -303,21 +303,32 @@ class NoResurrection(Checker):
 
 
 class NoPhantomDelete(Checker):
-    """I5: what is deleted was deleted by a person, on the device that says so."""
+    """I5: what is deleted was deleted by a person, on the device that says so.
+
+    Of a note that was renamed to two names one stays; at the other there was a person's note, and the server deletes
+    it, in favour of the first. Nobody else deletes there.
+    """
 
     invariant = "I5"
 
     def __init__(self) -> None:
         self.deleted: Counter[tuple[str, str]] = Counter()
         self.sent: Counter[tuple[str, str]] = Counter()
+        self.put: set[tuple[str, str]] = set()
+        """Where people put something."""
+        self.renames: dict[str, set[str]] = {}
+        """Old name -> new names, as devices say."""
         self.is_restored = False
 
     def saved(self, owner: str, path: str, before: str | None, after: str | None) -> None:
         if after is None:
             self.deleted[owner, path] += 1
+        else:
+            self.put.add((owner, path))
 
     def moved(self, owner: str, path: str, target: str, text: str) -> None:
         self.deleted[owner, path] += 1
+        self.put.add((owner, target))
 
     def set_back(self, owner: str, texts: Iterable[str]) -> None:
         for (who, path), count in list(self.deleted.items()):
@@ -334,19 +345,46 @@ class NoPhantomDelete(Checker):
                 continue
             owner, path = owner_of(change.dot.device_id), change.key.partition(":")[2]
             if owner.startswith(SERVER_PREFIX):
-                if not any(path == known for _, known in self.deleted):
+                if path not in self._named() and not self._gave_way(change):
                     raise self.fail(f"the server deleted {change.key}, which nobody did")
                 continue
             self.sent[owner, path] += 1
             if self.sent[owner, path] > self.deleted[owner, path]:
                 raise self.fail(f"{owner} deleted {change.key} ({change.dot}), which nobody did there (again)")
+            if change.moved_to:
+                target = change.moved_to.partition(":")[2]
+                if (owner, target) not in self.put:
+                    raise self.fail(f"{owner} renamed {change.key} to {target}, where nobody put anything there")
+                self.renames.setdefault(path, set()).add(target)
+
+    def _named(self) -> set[str]:
+        """Return the paths at which people deleted."""
+        return {path for _, path in self.deleted}
+
+    def _gave_way(self, tombstone: Change) -> bool:
+        """Say whether the note at a path was renamed to there and, elsewhere, to where the tombstone leads."""
+        if tombstone.moved_to is None:
+            return False
+        both = {tombstone.key.partition(":")[2], tombstone.moved_to.partition(":")[2]}
+        return any(both <= self._reached(path) for path in self.renames)
+
+    def _reached(self, path: str) -> set[str]:
+        """Return all names that the note at a path was given, by one rename or several."""
+        found: set[str] = set()
+        left = [path]
+        while left:
+            further = self.renames.get(left.pop(), set()) - found
+            found |= further
+            left.extend(further)
+        return found
 
     def end(self, ending: Ending) -> None:
-        named = {path for _, path in self.deleted}
+        named = self._named()
         for key in ending.all_keys():
             entry = ending.entry(key)
             winner = entry.register.winner if entry else None
-            if (winner is None or winner.deleted) and key.partition(":")[2] not in named and not self.is_restored:
+            is_gone = winner is None or (winner.deleted and not self._gave_way(winner))
+            if is_gone and key.partition(":")[2] not in named and not self.is_restored:
                 raise self.fail(f"{key} is gone, and nobody deleted it")
 
 
@@ -454,6 +492,7 @@ class LoserKept(Checker):
     def _check_merge(self, vault: str, version: Version, store: MemoryStore) -> None:
         change = version.change
         if change.value is None:
+            self._check_move(vault, change, store)
             return
         words = tokens(change.value)
         sides = sorted(change.base or ())
@@ -469,6 +508,20 @@ class LoserKept(Checker):
                 )
             if lost - self.removed:
                 raise self.fail(f"the merge {change.dot} of {change.key} has lost {sorted(lost)} of {dot}")
+
+    def _check_move(self, vault: str, tombstone: Change, store: MemoryStore) -> None:
+        """Check that what the server moved to a note is in that."""
+        home = tombstone.moved_to and next(iter(store.entries(vault, [tombstone.moved_to])), None)
+        if not home:
+            return
+        known = self.removed.union(
+            *(self._known_to(vault, home.key, sibling.dot, store) for sibling in home.register.siblings)
+        )
+        for dot in sorted(tombstone.base or ()):
+            side = store.version(vault, tombstone.key, dot)
+            lost = tokens(side.change.value) - known if side else frozenset()
+            if lost:
+                raise self.fail(f"{sorted(lost)} of {dot} did not move from {tombstone.key} to {home.key}")
 
     @staticmethod
     def _known_to(vault: str, key: str, dot: Dot, store: MemoryStore) -> set[str]:

@@ -21,7 +21,7 @@ from sim.options import Options
 from sim.server import Server
 from tidenote.client.data_sync import DataSync
 from tidenote.client.journal import BaseEntry, Journal, Meta, OutboxRow, Write
-from tidenote.core import keys
+from tidenote.core import keys, resolve
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, _Intake
 from tidenote.core.merged import Merged
@@ -122,6 +122,13 @@ def merge_drops_side() -> Iterator[None]:
         return take_in(self, *given, **named, merge=lambda base, first, second: Merged(second))
 
     with patch.object(MemoryStore, "take_in", taking_one):
+        yield
+
+
+@planted("I8", within=10)
+def move_without_edits() -> Iterator[None]:
+    """Edits of a note that was renamed are deleted at its old name, and do not come along."""
+    with patch.object(resolve, "_receive", lambda *_: []):
         yield
 
 
