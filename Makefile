@@ -25,8 +25,8 @@ FIRST ?= 1000000
 export SEEDS
 
 # What must be covered to the last branch, and the tests that are to do it.
-PURE := src/tidenote/core/*,src/tidenote/wire/*,src/tidenote/client/policy.py,src/tidenote/vault/plan.py
-PURE_TESTS = $(wildcard tests/core tests/wire tests/client/test_policy.py tests/vault/test_plan*.py)
+PURE := src/tidenote/core/*,src/tidenote/wire/*,src/tidenote/client/policy.py,src/tidenote/vault/plan.py,src/tidenote/vault/twins.py
+PURE_TESTS = $(wildcard tests/core tests/wire tests/client/test_policy.py tests/vault/test_plan*.py tests/vault/test_twins.py)
 
 # What failed half-way is made again.
 .DELETE_ON_ERROR:

@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 """Part -> the parts that it may import. Everyone may import `tidenote` itself, which holds the version only."""
 
-PURE = ("core/", "wire/", "client/policy.py", "vault/plan.py")
+PURE = ("core/", "wire/", "client/policy.py", "vault/plan.py", "vault/twins.py")
 
 IMPURE_MODULES = frozenset(
     "os io sys time random secrets uuid asyncio anyio threading multiprocessing concurrent subprocess signal "

@@ -52,6 +52,7 @@ NAMES = (
 )
 NFC = unicodedata.normalize("NFC", "Café ñandú.md")
 NFD = unicodedata.normalize("NFD", NFC)
+SECOND = NFC.replace(".md", " (2).md")
 
 
 @pytest.fixture
@@ -175,12 +176,6 @@ def test_names_that_differ_only_in_case_or_normal_form(here: World) -> None:
     expected = {**{name: f"text of {name}\n".encode() for name in twins}, NFC: b"decomposed\n"}
     eventually(lambda: tree_of(b) == expected, "all come, the accent composed")
     assert tree_of(a).keys() == {*twins, NFD}, "a keeps the name as it was"
-    # A file under the other form is the same note's, so both cannot sync: one is told, none is lost.
-    put(b, NFD, b"another file\n")
-    eventually(lambda: here.told("b").get("skipped"), "b tells of the twin")
-    assert (b / NFC).read_bytes() == b"decomposed\n"
-    assert (b / NFD).read_bytes() == b"another file\n"
-    (b / NFD).unlink()
     # Edits go both ways under both names.
     put(b, NFC, b"edited on b\n")
     eventually(lambda: (a / NFD).read_bytes() == b"edited on b\n", "the edit arrives under a's name")
@@ -198,6 +193,41 @@ def test_names_that_differ_only_in_case_or_normal_form(here: World) -> None:
     assert (b / "Dir" / "x.md").read_bytes() == b"text of Dir/x.md\n"
     here.once("c")
     assert tree_of(here.folder("c")) == tree_of(b)
+
+
+def test_two_files_whose_names_differ_in_form_only_both_reach_everyone(here: World) -> None:
+    """As an unpacked archive leaves them beside what was there: nobody has to rename anything."""
+    here.serve()
+    a, b = here.folder("a"), here.folder("b")
+    put(a, NFC, b"composed\n")
+    here.sync("a")
+    here.sync("b")
+    eventually(lambda: tree_of(b) == {NFC: b"composed\n"}, "the first one")
+    put(a, NFD, b"decomposed\n")
+    eventually(lambda: tree_of(b) == {NFC: b"composed\n", SECOND: b"decomposed\n"}, "the second one, too")
+    assert tree_of(a) == {NFC: b"composed\n", NFD: b"decomposed\n"}, "under the names that they have"
+    # Each is edited on either side.
+    put(b, SECOND, b"second, edited on b\n")
+    put(a, NFC, b"first, edited on a\n")
+    eventually(lambda: (a / NFD).read_bytes() == b"second, edited on b\n", "an edit comes to the second")
+    put(a, NFD, b"second, edited on a\n")
+    eventually(lambda: (b / SECOND).read_bytes() == b"second, edited on a\n", "and goes out")
+    eventually(lambda: (b / NFC).read_bytes() == b"first, edited on a\n", "so it does of the first")
+    for process in here.started[1:]:
+        process.kill()
+    # A journal that is lost finds the same again, and nothing is doubled.
+    for path in (a / ".tidenote").glob("journal.db*"):
+        path.unlink()
+    assert "0 operations" in here.once("a")
+    assert "0 operations" in here.once("a")
+    assert "0 operations" in here.once("b")
+    # The first goes, the second is renamed: both are what they are elsewhere.
+    (a / NFC).unlink()
+    here.once("a")
+    (a / NFD).rename(a / "renamed.md")
+    here.once("a")
+    here.once("b")
+    assert tree_of(b) == {"renamed.md": b"second, edited on a\n"} == tree_of(a)
 
 
 def test_twins_from_the_server_and_a_rename_by_case_are_never_a_deletion(here: World) -> None:

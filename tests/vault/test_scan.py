@@ -19,7 +19,7 @@ from tidenote.vault.ignore import IgnoreRules
 from tidenote.vault.scan import Scan, scan_folder, scan_paths
 from vault.folding import FoldingFiles
 
-NFC, NFD = "caf\u00e9.md", "cafe\u0301.md"
+NFC, NFD, SECOND = "caf\u00e9.md", "cafe\u0301.md", "caf\u00e9 (2).md"
 
 
 def sha(data: bytes) -> str:
@@ -219,17 +219,20 @@ class TestForms:
         scan = scan_folder(files, IgnoreRules(), Bases())
         assert scan.entries[NFC].disk_name == NFD
 
-    def test_of_two_forms_the_composed_one_syncs_and_the_other_is_told(self, files: RealFiles, root: Path) -> None:
+    def test_of_two_forms_the_composed_one_has_the_path_and_the_other_one_like_it(
+        self, files: RealFiles, root: Path
+    ) -> None:
         put(root, NFD, b"decomposed")
         put(root, NFC, b"composed")
         for scan in (
             scan_folder(files, IgnoreRules(), Bases()),
             scan_paths(files, IgnoreRules(), Bases(), [NFC, NFD]),
         ):
-            assert hashes(scan) == {NFC: sha(b"composed")}
-            assert scan.skipped == {NFD: "another file has the same name in another Unicode form"}
+            assert hashes(scan) == {NFC: sha(b"composed"), SECOND: sha(b"decomposed")}
+            assert scan.entries[SECOND].disk_name == NFD
+            assert scan.skipped == {}
 
-    def test_unless_the_other_one_is_known(self, files: RealFiles, root: Path) -> None:
+    def test_unless_the_other_one_had_it(self, files: RealFiles, root: Path) -> None:
         put(root, NFD, b"decomposed")
         bases = known(files, NFC, disk_name=NFD)
         put(root, NFC, b"composed")
@@ -237,9 +240,60 @@ class TestForms:
             scan_folder(files, IgnoreRules(), bases),
             scan_paths(files, IgnoreRules(), bases, [NFC]),
         ):
-            assert hashes(scan) == {NFC: sha(b"decomposed")}
-            assert list(scan.skipped) == [f"{NFC} (second)"]
+            assert hashes(scan) == {NFC: sha(b"decomposed"), SECOND: sha(b"composed")}
+            assert scan.entries[SECOND].disk_name == NFC
         assert hashes(scan_paths(files, IgnoreRules(), bases, [NFD])) == {NFC: sha(b"decomposed")}
+
+    def test_folders_have_forms_too(self, files: RealFiles, root: Path) -> None:
+        put(root, "caf\u00e9/a.md", b"composed")
+        put(root, "cafe\u0301/a.md", b"decomposed")
+        put(root, "cafe\u0301/b.md", b"alone")
+        scan = scan_folder(files, IgnoreRules(), Bases())
+        assert {path: entry.disk_name for path, entry in scan.entries.items()} == {
+            "caf\u00e9/a.md": "caf\u00e9/a.md",
+            "caf\u00e9/a (2).md": "cafe\u0301/a.md",
+            "caf\u00e9/b.md": "cafe\u0301/b.md",
+        }
+
+    def test_one_that_is_still_being_written_waits_for_itself_only(self, files: RealFiles, root: Path) -> None:
+        put(root, NFC, b"composed")
+        put(root, NFD, b"decomp")
+        scan = scan_folder(files, IgnoreRules(), Bases(), settled=lambda name, _: name != NFD)
+        assert hashes(scan) == {NFC: sha(b"composed")}
+        assert scan.unsettled == {SECOND: NFD}
+
+    @pytest.mark.parametrize("ignored", ["*(2)*", None])
+    def test_one_that_can_have_no_path_like_it_is_told(self, files: RealFiles, root: Path, ignored: str | None) -> None:
+        # With the suffix, the key would be too long.
+        long = "/".join(["x" * 200] * 4 + ["y" * 205])
+        above = "" if ignored else f"{long}/"
+        put(root, above + NFC, b"composed")
+        put(root, above + NFD, b"decomposed")
+        if ignored:
+            put(root, ".tidenoteignore", ignored.encode())
+        for _ in range(2):
+            scan = scan_folder(files, IgnoreRules(), Bases())
+            assert hashes(scan) == {above + NFC: sha(b"composed")}
+            reason = "another file has the same name in another Unicode form: rename one of the two"
+            assert scan.skipped == {above + NFD: reason}
+            assert scan.taken == {above + NFD}
+
+    def test_one_that_nobody_may_look_at_is_taken_to_be_there(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put(root, NFC, b"composed")
+        put(root, NFD, b"decomposed")
+        look = RealFiles.stat
+
+        def stat(self: RealFiles, path: str) -> Stat | None:
+            if path in (NFC, SECOND):
+                raise FileProblem(path, "Permission denied")
+            return look(self, path)
+
+        monkeypatch.setattr(RealFiles, "stat", stat)
+        scan = scan_folder(files, IgnoreRules(), Bases())
+        assert hashes(scan) == {SECOND: sha(b"decomposed")}
+        assert scan.skipped == {NFC: "Permission denied"}
 
 
 class TestQuick:
@@ -298,14 +352,17 @@ class TestPaths:
             scan = scan_paths(files, IgnoreRules(), bases, [asked])
             assert {path: entry.disk_name for path, entry in scan.entries.items()} == {"a.md": "a (2).md"}
 
-    def test_a_second_file_is_second_however_it_is_asked_for(self, folding: FoldingFiles, root: Path) -> None:
+    def test_who_has_a_path_keeps_it_however_it_is_asked_for(self, folding: FoldingFiles, root: Path) -> None:
         """`A.md` has been `A (2).md` here since there was an `a.md`; now somebody makes an `A.md` beside it."""
         put(root, "A (2).md", b"one")
         put(root, "A.md", b"two")
         bases = known(folding, "A.md", disk_name="A (2).md")
-        for asked in ("A.md", "a.md", "A (2).md"):
+        for asked in ("A.md", "a.md"):
             scan = scan_paths(folding, IgnoreRules(), bases, [asked])
-            assert {path: entry.disk_name for path, entry in scan.entries.items()} == {"A.md": "A (2).md"}
+            names = {path: entry.disk_name for path, entry in scan.entries.items()}
+            assert names == {"A.md": "A (2).md", "A (3).md": "A.md"}
+        scan = scan_paths(folding, IgnoreRules(), bases, ["A (2).md"])
+        assert scan.entries.keys() >= {"A.md"}
 
     def test_what_lies_behind_a_link_is_not_gone(self, files: RealFiles, root: Path) -> None:
         put(root, "d/c.md", b"one")

@@ -525,7 +525,7 @@ class _Planner:
                 return Held(path, Why.KIND, f"{folder} is a file here")
         if self._is_folder(path):
             return Held(path, Why.KIND, f"{path} is a folder here")
-        for name in _names(path):
+        for name in names_like(path):
             if not self._occupied(name, path):
                 return name
         raise AssertionError("names never run out")  # pragma: no cover
@@ -614,7 +614,7 @@ def folders_above(path: str) -> Iterator[str]:
         yield path
 
 
-def _names(path: str) -> Iterator[str]:
+def names_like(path: str) -> Iterator[str]:
     """Yield the names that a file may get: its own, then ` (2)` and so on before the extension."""
     yield path
     folder, slash, name = path.rpartition("/")

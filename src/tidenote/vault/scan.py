@@ -22,6 +22,7 @@ from tidenote.vault.bases import Bases
 from tidenote.vault.files import FileProblem, Files, Gone, Kind, Stat
 from tidenote.vault.ignore import IGNORE_FILE, IgnoreRules
 from tidenote.vault.plan import DiskEntry, folders_above
+from tidenote.vault.twins import Twins
 
 RACY_NS: Final = 2_000_000_000
 """A file that was modified this shortly before a scan is hashed whatever its stat says: clocks of disks are coarse."""
@@ -153,8 +154,7 @@ class _Scanner:
         self.settled = settled
         self.trusting_at_ns = trusting_at_ns
         self.progress = progress
-        self.names: dict[str, str] = {}
-        """Path -> the disk name that stands for it."""
+        self.twins = Twins(bases, files.traits, self)
         self.done = 0
 
     # -- finding
@@ -194,17 +194,24 @@ class _Scanner:
         if known.kind is Kind.FOLDER:
             yield from self.walk(disk_name)
         elif known.kind is Kind.FILE:
-            found = _Found(path, disk_name, known)
-            if not self.is_first(path, disk_name):
-                return
-            base = self.bases.file(path)
-            if (base and _same(base, found)) or self.settled(disk_name, known):
-                yield found
-            else:
-                self.scan.unsettled[path] = disk_name
+            yield from self.look_at_file(disk_name, known)
         else:
             self.scan.taken.add(disk_name)
             self.skip(path, f"it is a {known.kind.value}")
+
+    def look_at_file(self, disk_name: str, stat: Stat) -> Iterator[_Found]:
+        path = self.twins.path_of(disk_name)
+        if path is None:
+            self.scan.taken.add(disk_name)
+            told = f"{disk_name} (second)" if unicodedata.is_normalized("NFC", disk_name) else disk_name
+            self.skip(told, "another file has the same name in another Unicode form: rename one of the two")
+            return
+        found = _Found(path, disk_name, stat)
+        base = self.bases.file(path)
+        if (base and _same(base, found)) or self.settled(disk_name, stat):
+            yield found
+        else:
+            self.scan.unsettled[path] = disk_name
 
     def checked(self, disk_name: str) -> str | None:
         """Return the path that a name on disk stands for, None if it can be no key, which is noted."""
@@ -217,21 +224,30 @@ class _Scanner:
             return None
         return path
 
-    def is_first(self, path: str, disk_name: str) -> bool:
-        """Say whether a file is the one that stands for its path: names may differ in their Unicode form only."""
-        other = self.names.setdefault(path, disk_name)
-        if other == disk_name:
+    # -- what twins.py asks
+
+    def is_file(self, disk_name: str) -> bool:
+        """Say whether there is a file of exactly this name, or perhaps one."""
+        try:
+            known = self.files.stat(disk_name) if self.files.spelled(disk_name) == disk_name else None
+        except FileProblem:
             return True
-        base = self.bases.file(path)
-        better = disk_name == base.disk_name if base and base.disk_name in (other, disk_name) else disk_name == path
-        if better:
-            self.names[path], disk_name = disk_name, other
-        self.scan.taken.add(disk_name)
-        self.skip(
-            disk_name if unicodedata.normalize("NFC", disk_name) != disk_name else f"{disk_name} (second)",
-            "another file has the same name in another Unicode form",
-        )
-        return better
+        return known is not None and known.kind is Kind.FILE
+
+    def is_free(self, disk_name: str) -> bool:
+        """Say whether the disk has nothing that it takes for this name, as far as can be told."""
+        try:
+            return self.files.spelled(disk_name) is None
+        except FileProblem:
+            return True
+
+    def can_sync(self, path: str) -> bool:
+        """Say whether a path can be a key, and is not ignored."""
+        try:
+            key_of_path(path)
+        except RefusedChange:
+            return False
+        return not self.scan.rules.ignored(path)
 
     def read_rules(self, folder: str) -> None:
         path = f"{folder}/{IGNORE_FILE}" if folder else IGNORE_FILE
@@ -358,10 +374,8 @@ class _Scanner:
     def note(self, results: list[_Result]) -> None:
         for result in results:
             if isinstance(result, DiskEntry):
-                # Of two names for one path, the better one may have come second.
-                if self.names.get(result.path, result.disk_name) == result.disk_name:
-                    self.scan.entries[result.path] = result
-                    self.scan.paths.add(result.path)
+                self.scan.entries[result.path] = result
+                self.scan.paths.add(result.path)
             elif isinstance(result, _Skipped):
                 self.skip(result.path, result.reason)
             elif isinstance(result, _Found):
