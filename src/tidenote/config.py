@@ -153,7 +153,7 @@ class ServerConfig:
     backup_keep: int = 14
     """How many of them to keep; the oldest goes when a newer one is verified."""
     request_timeout_ms: int = 30_000
-    """How long the head of a request may take to arrive, and a body may stall."""
+    """How long the head of a request may take to arrive, and a body may stall, or an answer not be read."""
     shutdown_timeout_ms: int = 10_000
     """How long a stopping server waits for what it has begun."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
 import signal
@@ -334,6 +335,63 @@ async def test_traffic_does_not_extend_the_time_for_a_head(tmp_path: Path) -> No
                 writer.write(b"x")
                 await asyncio.wait([gone], timeout=0.02)
         assert isinstance(gone.exception(), ConnectionError) or gone.result() == b""
+
+
+@pytest.mark.parametrize(
+    ("request_line", "answer"),
+    [
+        ("GET /health HTTP/1.1", b"200"),
+        ("POST /api/v1/fetch HTTP/1.1\r\nContent-Length: 1000", b"401"),
+        ("POST /api/v1/csp-report HTTP/1.1\r\nContent-Length: 1000", b"408"),
+    ],
+)
+async def test_no_byte_keeps_a_connection_that_was_answered(tmp_path: Path, request_line: str, answer: bytes) -> None:
+    async with (
+        running_server(tmp_path, no_auth=False, request_timeout_ms=300) as server,
+        tcp(server) as (reader, writer),
+    ):
+        writer.write(f"{request_line}\r\nHost: {server.host}\r\n\r\n".encode())
+        async with asyncio.timeout(PATIENCE_S):
+            assert answer in await reader.readuntil(b"\r\n")
+            gone = asyncio.create_task(reader.read())
+            while not gone.done():
+                writer.write(b"\r\n")
+                await asyncio.wait([gone], timeout=0.02)
+        assert isinstance(gone.exception(), ConnectionError) or gone.result() is not None
+
+
+async def test_a_stranger_s_body_comes_in_time_or_not_at_all(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path, no_auth=False, request_timeout_ms=300) as server,
+        tcp(server) as (reader, writer),
+    ):
+        writer.write(f"POST /api/v1/redeem HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 9999\r\n\r\n".encode())
+        answer = asyncio.create_task(reader.readuntil(b"\r\n"))
+        async with asyncio.timeout(PATIENCE_S):
+            while not answer.done():
+                writer.write(b"x")
+                await asyncio.wait([answer], timeout=0.02)
+        assert b"408" in answer.result()
+
+
+async def test_who_reads_no_answer_is_cut_off(tmp_path: Path) -> None:
+    async with running_server(tmp_path, request_timeout_ms=200) as server:
+        blob = bytes(2**24)
+        sha256 = hashlib.sha256(blob).hexdigest()
+        async with httpx.AsyncClient(base_url=server.http_url, timeout=PATIENCE_S) as http:
+            headers = {"Upload-Length": str(len(blob))}
+            stored = await http.put(f"/api/v1/blobs/{sha256}", content=blob[: 2**23], headers=headers)
+            headers["Upload-Offset"] = str(stored.json()["size"])
+            await http.put(f"/api/v1/blobs/{sha256}", content=blob[2**23 :], headers=headers)
+        async with tcp(server) as (_, writer):
+            writer.write(f"GET /api/v1/blobs/{sha256} HTTP/1.1\r\nHost: {server.host}\r\n\r\n".encode())
+            async with asyncio.timeout(PATIENCE_S):
+                # Nothing is read here, so that the end shows only when something more is sent.
+                with suppress(ConnectionError):
+                    while not writer.is_closing():
+                        writer.write(b"\r\n")
+                        await writer.drain()
+                        await asyncio.sleep(0.02)
 
 
 async def test_the_second_request_of_a_connection_has_the_same_time(tmp_path: Path) -> None:

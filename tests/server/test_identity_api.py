@@ -313,6 +313,31 @@ async def test_a_revoked_device_that_reads_nothing_is_cut_off(
     assert server.service.connections.devices("main") == set()
 
 
+async def test_what_a_device_had_begun_to_send_when_it_was_revoked_is_not_taken(
+    server: Running, http: httpx.AsyncClient, owner: dict[str, str]
+) -> None:
+    push = b'{"type": "sync_push", "last_ack": 0, "changes": [{"key": "note:a.md", "value": "", "timestamp": 1, '
+    push += b'"device_id": "phone"}]}'
+    sha256 = hashlib.sha256(push).hexdigest()
+    for method, path, headers in (
+        ("PUT", "/notes/a.md", {"If-None-Match": "*"}),
+        ("POST", "/sync?device_id=phone", {}),
+        ("PUT", f"/blobs/{sha256}", {"Upload-Length": str(len(push))}),
+    ):
+        phone = bearer(await enrol(server, "phone"))
+
+        async def body() -> AsyncIterator[bytes]:
+            yield push[:10]
+            revoked = await http.post("/devices/revoke", json={"device_id": "phone"}, headers=owner)
+            assert revoked.status_code == 200
+            yield push[10:]
+
+        response = await http.request(method, path, content=body(), headers={**headers, **phone})
+        assert refused(response) == "unauthorized"
+    assert (await http.get("/notes", headers=owner)).json()["notes"] == []
+    assert not server.service.blobs.has(sha256)
+
+
 async def test_a_forged_device_id_opens_nothing(server: Running, http: httpx.AsyncClient) -> None:
     phone = bearer(await enrol(server, "phone"))
     victim = bearer(await enrol(server, "laptop"))

@@ -112,16 +112,25 @@ async def read_body(request: Asked, service: Service) -> bytes:
 
 
 async def chunks_of(request: Asked, service: Service) -> AsyncIterator[bytes]:
-    """Yield the body of a request as it arrives, unless it stalls.
+    """Yield the body of a request as it arrives, unless it stalls, or its sender is let in no longer.
 
     Raises:
         ProtocolError: `too_slow`.
+        AccessError: `unauthorized`.
     """
     stream = request.stream()
+    caller: Caller | None = request.scope["state"].get("caller")
+    loop, patience_s = asyncio.get_running_loop(), service.config.request_timeout_ms / 1000
+    deadline_s = loop.time() + patience_s
     try:
         while True:
-            async with asyncio.timeout(service.config.request_timeout_ms / 1000):
+            async with asyncio.timeout_at(deadline_s):
                 chunk = await anext(stream, None)
+            if caller is not None:
+                if caller.auth != "none" and not service.identity.knows(caller.credential):
+                    raise AccessError("this device was revoked meanwhile", "unauthorized")
+                # A stranger has no more time for a long body than for a short one.
+                deadline_s = loop.time() + patience_s
             if chunk is None:
                 return
             yield chunk

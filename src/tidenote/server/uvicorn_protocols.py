@@ -22,26 +22,36 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES: Final = 65_536
 """The largest head of a request: its line and all its headers."""
 
+MIN_BYTES_S: Final = 16_384
+"""How many bytes a second of a body that was refused already have to come, so that the connection stays."""
+
 LINGER_S: Final = 2.0
 """How long a connection that we closed may take to send what is left and say goodbye."""
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP whose heads are bounded in size and time, however slowly they trickle in."""
+    """HTTP whose heads are bounded in size and time, however slowly they trickle in.
+
+    So is what else a peer may leave undone: a body that was refused, the next request, an answer that is not read.
+    """
 
     max_head_s = 30.0
-    """How long the head of a request may take; not extended by traffic."""
+    """How long the head of a request may take, not extended by traffic; and how long a peer may read nothing."""
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Start the clock: whoever connects has to say something."""
         super().connection_made(cast("asyncio.Transport", transport))
-        self._head_bytes = 0
+        self._unread_bytes = 0
+        self._has_read = False
         self._deadline: asyncio.TimerHandle | None = None
+        self._next_look = self.loop.call_later(self.max_head_s, self._look)
         self._expect_head()
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of a head; other bytes are counted by whoever reads them."""
-        if self._deadline is not None:
+        if self._is_idle():
+            self._expect_after(len(data))
+        elif self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES + len(data):
                 self.send_400_response("The head of the request is too large.")
@@ -51,27 +61,65 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the clock for a further request on the same connection."""
         super().on_message_begin()
-        if self._deadline is None:
+        if not self._in_head:
+            self._stop_clock()
             self._expect_head()
 
     def on_headers_complete(self) -> None:
         """Stop the clock."""
         self._stop_clock()
+        self._in_head = False
         super().on_headers_complete()
+
+    def resume_writing(self) -> None:
+        """Note that the peer reads."""
+        self._has_read = True
+        super().resume_writing()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Leave the connection to the other protocol."""
+        self._next_look.cancel()
+        super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
         self._stop_clock()
+        self._next_look.cancel()
         super().connection_lost(exc)
 
+    def _is_idle(self) -> bool:
+        """Say whether a request was answered, and no other has begun."""
+        return not self._in_head and self.cycle.response_complete
+
     def _expect_head(self) -> None:
+        self._in_head = True
         self._head_bytes = 0
         self._deadline = self.loop.call_later(self.max_head_s, self.transport.abort)
+
+    def _expect_after(self, size: int) -> None:
+        """Give a peer that was answered time for what it still sends: uvicorn's own limit ends with its next byte."""
+        if self._deadline is None:
+            self._answered_at, self._late_bytes = self.loop.time(), 0
+        self._stop_clock()
+        # The rest of a body that was refused may be long; it has to come at some speed.
+        self._late_bytes += size
+        until = self._answered_at + self.max_head_s + self._late_bytes / MIN_BYTES_S
+        self._deadline = self.loop.call_at(until, self.transport.abort)
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _look(self) -> None:
+        """Cut off a peer that has taken nearly nothing of an answer since we last looked."""
+        waiting = self.transport.get_write_buffer_size()
+        taken = self._unread_bytes - waiting
+        if waiting and self._unread_bytes and not self._has_read and taken < MIN_BYTES_S:
+            self.transport.abort()
+            return
+        self._unread_bytes, self._has_read = waiting, False
+        self._next_look = self.loop.call_later(self.max_head_s, self._look)
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
