@@ -11,6 +11,7 @@ import pytest
 
 from tidenote.config import ServerConfig
 from tidenote.core.bounded import BoundedMerge, Texts
+from tidenote.core.clock import MAX_TIMESTAMP
 from tidenote.core.intake import Batch
 from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge, Merged
@@ -294,7 +295,7 @@ async def test_a_restored_log_begins_a_new_generation_once(hub: Hub, news: Subsc
     await hub.submit([change(1)])
     old = hub.epoch
     news.drain()
-    first, second = await asyncio.gather(hub.new_generation(old), hub.new_generation(old))
+    first, second = await asyncio.gather(hub.new_generation(old, 99), hub.new_generation(old, 99))
     assert first == second == hub.info
     assert hub.epoch.startswith("2-")
     assert hub.clock > 2**32
@@ -303,9 +304,21 @@ async def test_a_restored_log_begins_a_new_generation_once(hub: Hub, news: Subsc
     assert (await hub.submit([change(2)])).clock == hub.clock
 
 
+async def test_a_cursor_that_only_the_hub_is_behind_of_begins_no_generation(hub: Hub, store: TroubledStore) -> None:
+    """Whoever reads the log hears of a commit before the hub does."""
+    await hub.submit([change(1)])
+    store.take_in("main", [[change(2)]], wall_ms=0, has_blob=bool)
+    epoch, clock = hub.epoch, store.vault("main").clock
+    assert clock > hub.clock
+    await hub.new_generation(epoch, clock)
+    assert hub.epoch == epoch == store.vault("main").epoch
+    await hub.new_generation(epoch, clock + 1)
+    assert hub.epoch != epoch
+
+
 async def test_nobody_can_make_generations_follow_each_other_quickly(hub: Hub) -> None:
-    second = (await hub.new_generation(hub.epoch)).epoch
-    assert (await hub.new_generation(second)).epoch == second == hub.epoch
+    second = (await hub.new_generation(hub.epoch, 99)).epoch
+    assert (await hub.new_generation(second, MAX_TIMESTAMP)).epoch == second == hub.epoch
 
 
 async def test_a_fenced_vault_takes_nothing_in_and_is_still_read(hub: Hub) -> None:
@@ -436,6 +449,54 @@ async def test_what_was_not_settled_when_the_server_ended_is_when_it_starts(
     async with a_hub(store, bus) as hub:
         await until_shown(hub, 1, BOTH)
         assert await hub.open_conflicts(None, 10) == ["note:5.md"]
+
+
+async def test_what_a_long_merge_makes_late_is_settled_in_its_turn(
+    store: TroubledStore, bus: PubSub[Publication]
+) -> None:
+    """An edit follows its note to the new name, where two rivals become mergeable by it."""
+    store.create_vault("main")
+    store.set_on_tie("main", "ask")
+    old, new, created, moved = "note:1.md", "note:2.md", Dot(1, "a"), Dot(3, "a")
+    async with a_hub(store, bus) as hub:
+        await hub.submit([Change(old, created, OLD, base=frozenset())])
+        await hub.submit(
+            [
+                Change(new, Dot(2, "a"), OLD, base=frozenset()),
+                Change(old, moved, base=frozenset([created]), moved_to=new),
+            ]
+        )
+        await hub.submit(
+            [
+                Change(new, Dot(4, name), text, base=frozenset([Dot(2, "a")]))
+                for name, text in (("a", MINE), ("b", YOURS))
+            ]
+        )
+        await until_shown(hub, 2, MINE, YOURS)
+        await hub.submit([Change(old, Dot(5, "c"), OLD + "\nthe end", base=frozenset([created]))])
+        await until_shown(hub, 2, BOTH + "\nthe end")
+
+
+async def test_what_could_not_be_settled_on_a_full_disk_is_when_there_is_room(
+    store: TroubledStore, bus: PubSub[Publication]
+) -> None:
+    full = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def fill(pushes: Sequence[Sequence[Change]]) -> None:
+        if [list(push) for push in pushes] == [[]]:  # the commit that settles
+            loop.call_soon_threadsafe(full.set)
+            raise StorageError("the server's disk is full", "storage_full")
+
+    async with a_hub(store, bus) as hub:
+        store.trouble = fill
+        await hub.submit([*rivals(1), *rivals(2)])
+        async with asyncio.timeout(30):
+            await full.wait()
+        store.trouble = lambda _: None
+        await hub.submit([change(7)])
+        await until_shown(hub, 1, BOTH)
+        await until_shown(hub, 2, BOTH)
 
 
 async def test_texts_that_cannot_be_merged_stay_siblings_and_hold_up_no_others(

@@ -161,7 +161,7 @@ class Server:
 
     def _settle(self, vault: str, failure: Fail) -> None:
         assert failure.later_epoch is None, "no device has seen a later generation"
-        if failure.rolled_back and self.store.vault(vault).epoch == failure.message.epoch:
+        if failure.ahead and self.store.vault(vault).epoch == failure.message.epoch:
             raise AssertionError("a restored log has a new generation from the start")
 
     def _read_soon(self, connection: Connection, step: Read) -> None:

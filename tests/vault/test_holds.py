@@ -225,7 +225,7 @@ async def test_a_quarantine_outlives_a_restart_and_an_epoch(tmp_path: Path, monk
             assert [(held.path, held.why) for held in report.held] == [("01.md", Why.QUARANTINE)]
             assert report.operations == 0
         hub = here.server.service.hub("main")
-        await hub.new_generation(hub.epoch)
+        await hub.new_generation(hub.epoch, hub.clock + 1)
         report = await here.once("a")
         assert [(held.path, held.why) for held in report.held] == [("01.md", Why.QUARANTINE)]
         assert "note:01.md" not in shown(here)

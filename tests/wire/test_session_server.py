@@ -709,10 +709,10 @@ def test_generations() -> None:
 
 def test_a_cursor_ahead_of_the_log_means_that_the_log_lost_something() -> None:
     message = ErrorMessage("resync_required", "the cursor 3 is ahead of the log", EPOCH)
-    for fields, rolled_back in (({"epoch": EPOCH}, True), ({}, False), ({"epoch": "0-y", "offer": "0-y"}, False)):
+    for fields, ahead in (({"epoch": EPOCH}, 3), ({}, 0), ({"epoch": "0-y", "offer": "0-y"}, 0)):
         end = ServerEnd(full_log(write("1b")))
         end.receive(push(last_ack=3, **fields))
-        assert end.failure == Fail(message, rolled_back=rolled_back)
+        assert end.failure == Fail(message, ahead=ahead)
 
 
 @pytest.mark.parametrize(("last_ack", "quarantined"), [(0, False), (1, True), (4, True), (5, False), (6, False)])

@@ -206,20 +206,26 @@ class Hub:
         self._metrics.queue.inc()
         self._wake.set()
 
-    async def new_generation(self, after: str) -> VaultInfo:
+    async def new_generation(self, after: str, cursor: int) -> VaultInfo:
         """Begin a new generation, because the log is older than what a client has seen of it.
 
         Args:
             after: the epoch that was found to be too old; nothing happens if it is not the epoch any more.
+            cursor: up to where the client has seen it; nothing happens if the log goes so far after all.
         """
         async with self._generation_lock:
             now_s = time.monotonic()
-            if self.epoch == after and now_s >= self._next_generation_s:
+            if self.epoch == after and now_s >= self._next_generation_s and cursor > await self._head():
                 self._next_generation_s = now_s + GENERATION_PAUSE_S
                 self.info = await self._write(self._store.new_generation, self.name, wall_ms=_wall_ms())
                 logger.warning("vault %s was restored from an older copy: it is now %s", self.name, self.epoch)
                 await self._publish(Publication(self.epoch, self.clock, self.clock, None))
         return self.info
+
+    async def _head(self) -> int:
+        """Return the last receipt as of the disk: readers may tell of a commit before we have heard of it."""
+        info = await self._write(self._store.vault, self.name)
+        return info.clock
 
     async def fence(self, by_epoch: str) -> None:
         """Give way to a later generation of this vault that a client has synced with elsewhere."""
@@ -371,6 +377,8 @@ class Hub:
         except StorageError as error:
             self._note_failure(error)
             self._reject(pushes, error.code, error.message)
+            if late:
+                self._put_off(late.key)
         except Exception:
             logger.exception("vault %s: a batch of %d pushes could not be taken in", self.name, len(pushes))
             await self._commit_one_by_one(pushes)
@@ -383,8 +391,7 @@ class Hub:
             self._acknowledge(pushes, batch)
             if late:
                 late.again = late.key in batch.late
-            else:
-                self._note_late(batch.late)
+            self._note_late(batch.late - {late.key} if late else batch.late)
 
     async def _commit_one_by_one(self, pushes: list[_Waiting]) -> None:
         """Find the push that nobody can take in, so that it does not cost the others of its batch."""
@@ -400,6 +407,11 @@ class Hub:
         self._late |= dict.fromkeys(sorted(keys))
         if self._late:
             self._late_news.set()
+
+    def _put_off(self, key: str) -> None:
+        """Let a key wait until something can be committed again."""
+        self._late[key] = None
+        self._late_news.clear()
 
     async def _settle_late(self) -> None:
         """Settle, one key after the other, what took too much work; between two steps of a key others have a turn.

@@ -435,8 +435,8 @@ async def settle(hub: Hub, failure: Fail, *, may_write: bool) -> ErrorMessage:
     try:
         if failure.later_epoch:
             await hub.fence(failure.later_epoch)
-        elif failure.rolled_back and message.epoch:
-            info = await hub.new_generation(message.epoch)
+        elif failure.ahead and message.epoch:
+            info = await hub.new_generation(message.epoch, failure.ahead)
             return ErrorMessage(message.code, message.message, info.epoch)
     except StorageError as error:
         logger.error("vault %s: %s (%s)", hub.name, error.message, error.code)

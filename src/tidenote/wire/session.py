@@ -122,12 +122,13 @@ class Fail:
 
     Attributes:
         message: the error.
-        rolled_back: the client's cursor under our own epoch lies ahead of the log: an older copy of it was restored.
+        ahead: the client's cursor under our own epoch, if it lies ahead of the log as far as we know that: unless we
+            are only late to hear, an older copy was restored. 0 otherwise.
         later_epoch: the client has synced with this later generation of the vault.
     """
 
     message: ErrorMessage
-    rolled_back: bool = False
+    ahead: int = 0
     later_epoch: str | None = None
 
 
@@ -345,7 +346,7 @@ class ServerSession:
         if push.last_ack > self.head:
             self._failure = Fail(
                 ErrorMessage("resync_required", f"the cursor {push.last_ack} is ahead of the log", self.epoch),
-                rolled_back=push.epoch == self.epoch,
+                ahead=push.last_ack if push.epoch == self.epoch else 0,
             )
             return
         if missed_deletions:
