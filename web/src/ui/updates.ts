@@ -6,10 +6,11 @@ import { toast } from "./parts/toasts.svelte";
 export async function watchForUpdates(): Promise<void> {
   if (!import.meta.env.PROD || !("serviceWorker" in navigator)) return;
   const workers = navigator.serviceWorker;
-  const hadOne = workers.controller !== null;
+  let hadOne = workers.controller !== null;
   let offered: ServiceWorker | null = null;
   workers.addEventListener("controllerchange", () => {
     if (hadOne) location.reload();
+    hadOne = true;
   });
 
   const offer = (worker: ServiceWorker | null): void => {
