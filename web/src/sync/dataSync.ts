@@ -79,9 +79,7 @@ export class DataSync {
 
   private async heads(): Promise<Map<string, readonly Stub[]>> {
     const found = new Map<string, readonly Stub[]>();
-    for await (const page of this.journal.allHeads()) {
-      for (const { key, confirmed } of page) if (confirmed.length > 0) found.set(key, confirmed);
-    }
+    for (const { key, confirmed } of await this.journal.allHeads()) if (confirmed.length > 0) found.set(key, confirmed);
     return found;
   }
 

@@ -136,7 +136,15 @@ export class Journal {
    */
   static async open(name: string, onGone: () => void = () => undefined): Promise<Journal> {
     try {
-      const db = await openDB<Schema>(name, 1, { upgrade: create, blocking: onGone, terminated: onGone });
+      const db = await openDB<Schema>(name, 1, {
+        upgrade: create,
+        // A later version of the app, or who clears the site's data, waits for everybody to let go.
+        blocking: () => {
+          db.close();
+          onGone();
+        },
+        terminated: onGone,
+      });
       return new Journal(db);
     } catch (error) {
       throw storageError(error);
@@ -167,8 +175,9 @@ export class Journal {
       if (meta.vault !== "" && meta.vault !== vault) {
         throw new TidenoteError("bad_config", `this journal belongs to the vault ${meta.vault}, not ${vault}`);
       }
-      await setMeta(tx, { vault, deviceId: meta.deviceId || deviceId });
-      if (meta.deviceId !== "" && ownerOf(meta.deviceId) !== ownerOf(deviceId)) {
+      // What is known is not written again: a browser without room for more still shows its notes.
+      if (meta.deviceId === "") await setMeta(tx, { vault, deviceId });
+      else if (ownerOf(meta.deviceId) !== ownerOf(deviceId)) {
         await this.alterOutbox(tx, (outbox) => {
           outbox.adopt(deviceId);
         });
@@ -184,7 +193,9 @@ export class Journal {
   async lead(tab: string, now: number, until: number, force: boolean): Promise<boolean> {
     return this.commit(async (tx) => {
       const { leader, leaderUntil } = await metaOf(tx);
-      if (!force && leader !== null && leader !== tab && now < leaderUntil) return false;
+      // Who asked before us has a lease that ends before ours would; else the clock was put back, and it says nothing.
+      const isTaken = leader !== null && leader !== tab && now < leaderUntil && leaderUntil <= until;
+      if (isTaken && !force) return false;
       await setMeta(tx, { leader: tab, leaderUntil: until });
       return true;
     }, "relaxed");
@@ -253,23 +264,27 @@ export class Journal {
     });
   }
 
-  /** Yield what all keys hold, page by page, without their texts. */
-  async *allHeads(): AsyncGenerator<Held[]> {
-    let after: string | undefined;
-    const own = await reading(() => this.rowsByKey());
-    const quarantined = new Set(await reading(() => this.db.getAllKeys("quarantine")));
-    for (;;) {
-      const range = after === undefined ? null : IDBKeyRange.lowerBound(after, true);
-      const page = await reading(() => this.db.getAll("heads", range, PAGE));
-      yield page.map(({ key, siblings }) => {
-        const rows = own.get(key) ?? [];
-        own.delete(key);
-        return held(key, siblings, rows, quarantined.has(key));
-      });
-      if (page.length < PAGE) break;
-      after = page.at(-1)?.key;
-    }
-    yield [...own].map(([key, rows]) => held(key, [], rows, false));
+  /** Return what all keys hold at one moment, without their texts. */
+  async allHeads(): Promise<Held[]> {
+    return reading(async () => {
+      const tx = this.db.transaction(STORES, "readonly");
+      const own = new Map<string, OutboxRow[]>();
+      for (const row of await tx.objectStore("outbox").getAll()) own.set(row.key, [...(own.get(row.key) ?? []), row]);
+      const quarantined = new Set(await tx.objectStore("quarantine").getAllKeys());
+      const found: Held[] = [];
+      let after: string | undefined;
+      do {
+        const range = after === undefined ? null : IDBKeyRange.lowerBound(after, true);
+        const page = await tx.objectStore("heads").getAll(range, PAGE);
+        for (const { key, siblings } of page) {
+          found.push(held(key, siblings, own.get(key) ?? [], quarantined.has(key)));
+          own.delete(key);
+        }
+        after = page.at(-1)?.key;
+      } while (after !== undefined);
+      for (const [key, rows] of own) found.push(held(key, [], rows, false));
+      return found;
+    });
   }
 
   /** Return the changes of a key that the server last told, with their texts. */
@@ -586,12 +601,6 @@ export class Journal {
         .concat(put)
         .map(({ key }) => key),
     );
-  }
-
-  private async rowsByKey(): Promise<Map<string, OutboxRow[]>> {
-    const found = new Map<string, OutboxRow[]>();
-    for (const row of await this.db.getAll("outbox")) found.set(row.key, [...(found.get(row.key) ?? []), row]);
-    return found;
   }
 
   /** Run a function as one transaction over everything; what it throws takes all of it back. */

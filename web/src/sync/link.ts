@@ -53,7 +53,7 @@ export class Link {
   private readonly uploader: Uploader;
   private readonly holds: Holds;
   private readonly news = new Signal();
-  private closing = false;
+  private readonly leaving = new AbortController();
   /** Whether the outbox may hold something to send. */
   private hungry = true;
   private doubtful = false;
@@ -113,7 +113,7 @@ export class Link {
 
   /** Let `run` end. */
   close(): void {
-    this.closing = true;
+    this.leaving.abort();
     this.state = policy.stopped(this.state);
     this.news.stir();
   }
@@ -132,6 +132,10 @@ export class Link {
   }
 
   // -- attempts
+
+  private get closing(): boolean {
+    return this.leaving.signal.aborted;
+  }
 
   private next(): policy.Step {
     return policy.nextStep(this.state, performance.now());
@@ -155,9 +159,7 @@ export class Link {
         this.works();
       }
     } catch (error) {
-      // A bug of ours is no reason to stop for good: what is pending is safe, and the next attempt may get on.
-      const known = error instanceof TidenoteError ? error : new TidenoteError("internal_error", String(error));
-      await this.failed(kind, known);
+      await this.failed(kind, known(error));
     }
     this.owner.onNews();
   }
@@ -188,7 +190,8 @@ export class Link {
     else if (kind === "poll") this.state = policy.pollFailed(this.state, config, now, Math.random());
     else {
       // In another name nobody is there to be chased out.
-      const replaced = error.code === "replaced" && (await this.journal.meta()).deviceId === this.named;
+      const meta = await this.journal.meta().catch(() => null);
+      const replaced = error.code === "replaced" && (meta?.deviceId ?? this.named) === this.named;
       this.state = policy.lost(this.state, config, now, Math.random(), replaced);
     }
   }
@@ -202,8 +205,7 @@ export class Link {
       await new DataSync(this.journal, this.rest, this.owner.tab, (keys) => this.owner.onTouched(keys)).run(quarantine);
       return null;
     } catch (error) {
-      if (!(error instanceof TidenoteError)) throw error;
-      return error;
+      return known(error);
     } finally {
       this.resyncing = false;
     }
@@ -218,7 +220,8 @@ export class Link {
     this.named = meta.deviceId;
     const { config, token } = this.owner;
     const protocols = token === undefined ? [] : [SUBPROTOCOL, `bearer.${token}`];
-    const socket = await Socket.open(this.address(meta.deviceId, nonce), protocols, config.connectTimeoutMs, this.news);
+    const signal = AbortSignal.any([this.leaving.signal, AbortSignal.timeout(config.connectTimeoutMs)]);
+    const socket = await Socket.open(this.address(meta.deviceId, nonce), protocols, signal, this.news);
     try {
       await this.converse(socket, new ClientSession(meta.cursor, meta.epoch), meta.deviceId);
     } finally {
@@ -397,4 +400,9 @@ export class Link {
     await this.owner.onTouched(touched);
     if (touched.size > 0) await this.askDoubts();
   }
+}
+
+/** Return any error as one of ours: a bug is no reason to stop for good, what is pending is safe. */
+function known(error: unknown): TidenoteError {
+  return error instanceof TidenoteError ? error : new TidenoteError("internal_error", String(error));
 }

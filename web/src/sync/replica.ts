@@ -52,7 +52,7 @@ export class Replica {
    */
   static async open(options: ReplicaOptions): Promise<Replica> {
     const name = options.name ?? `tidenote/${new URL(options.endpoint).origin}/${options.vault}`;
-    const journal = await Journal.open(name);
+    const journal = await Journal.open(name, options.onGone);
     try {
       await journal.bind(options.deviceId, options.vault);
       const replica = new Replica(options, journal, name, await journal.meta());
@@ -69,8 +69,9 @@ export class Replica {
   /** Stop syncing and close the journal; what is pending stays for the next time. */
   async close(): Promise<void> {
     this.leaving.abort();
-    await this.tabs.close();
+    // First of all, or whoever waits for an answer is waited for.
     this.rest.close();
+    await this.tabs.close();
     this.journal.close();
   }
 
@@ -93,14 +94,15 @@ export class Replica {
 
   /**
    * Write a note; durable here when it resolves. What is shown already is not written again. A text over 1 MiB is kept
-   * as a blob.
+   * as a blob; half of a surrogate pair, which is no character, becomes U+FFFD.
    *
    * @param options - `base`: the dots that the author had in front of them, which are what `get` or the last `put` of
    *   the note returned; by default what is shown now.
    * @returns the dot of what was written: the base of the next edit.
    * @throws TidenoteError `bad_key`, `bad_value`, `storage_full`, `storage_failed`: nothing was written.
    */
-  async put(key: string, text: string, options: PutOptions = {}): Promise<Dot> {
+  async put(key: string, typed: string, options: PutOptions = {}): Promise<Dot> {
+    const text = typed.toWellFormed();
     const base = options.base && { base: options.base.map(dotOf) };
     const live = options.live && { live: true };
     const write = { key, value: text, modified_at: Date.now(), ...base, ...live };
@@ -279,8 +281,9 @@ export class Replica {
 
   /** Read all that is in the journal; after that, changes come key by key. */
   private async reload(): Promise<void> {
+    const all = await this.journal.allHeads();
     this.notes.clear();
-    for await (const page of this.journal.allHeads()) for (const held of page) this.notes.set(held);
+    for (const held of all) this.notes.set(held);
   }
 
   // -- one tab among others

@@ -71,11 +71,15 @@ export class Rest {
     return read(await this.ask("/api/v1/holds", query, { method: "PUT", body: encode({ holds }) }), decodeDecisions);
   }
 
-  /** Bring bytes to the server, going on where an earlier upload broke off. */
-  async upload(blob: BlobRef, bytes: Blob): Promise<void> {
+  /**
+   * Bring bytes to the server, going on where an earlier upload broke off.
+   *
+   * @param signal - breaks it off.
+   */
+  async upload(blob: BlobRef, bytes: Blob, signal?: AbortSignal): Promise<void> {
     let offset = await this.blobOffset(blob.sha256);
     while (offset !== null) {
-      const further: number | null = await this.uploadPiece(blob, bytes, offset);
+      const further: number | null = await this.uploadPiece(blob, bytes, offset, signal);
       // Only ever forwards, so that this ends.
       if (further !== null && further <= offset) {
         throw new TidenoteError("bad_offset", "the upload does not get on");
@@ -104,7 +108,12 @@ export class Rest {
   }
 
   /** Send the piece of a blob at an offset; return where to go on, null once the server has all. */
-  private async uploadPiece(blob: BlobRef, bytes: Blob, offset: number): Promise<number | null> {
+  private async uploadPiece(
+    blob: BlobRef,
+    bytes: Blob,
+    offset: number,
+    signal: AbortSignal | null = null,
+  ): Promise<number | null> {
     const response = await this.send(
       `/api/v1/blobs/${blob.sha256}`,
       {},
@@ -112,6 +121,7 @@ export class Rest {
         method: "PUT",
         body: bytes.slice(offset, offset + PIECE_BYTES),
         headers: { "Upload-Offset": String(offset), "Upload-Length": String(blob.size) },
+        signal,
       },
     );
     if (!response.ok) {
@@ -135,7 +145,11 @@ export class Rest {
     url.search = new URLSearchParams(query).toString();
     const headers = new Headers(init.headers);
     if (this.token !== undefined) headers.set("Authorization", `Bearer ${this.token}`);
-    const signal = AbortSignal.any([this.gone.signal, AbortSignal.timeout(TIMEOUT_MS)]);
+    const signal = AbortSignal.any([
+      this.gone.signal,
+      AbortSignal.timeout(TIMEOUT_MS),
+      ...(init.signal ? [init.signal] : []),
+    ]);
     return answered(fetch(url, { ...init, headers, signal, cache: "no-store" }));
   }
 }

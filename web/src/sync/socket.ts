@@ -22,32 +22,33 @@ export class Socket {
     socket.onclose = ({ code, reason }) => {
       this.end(closeError(code, reason));
     };
-    socket.onerror = null;
   }
 
   /**
    * Open a WebSocket.
    *
+   * @param signal - ends the wait.
    * @param news - stirred by every message and by the end.
    * @throws TidenoteError `unreachable`; a browser does not say why.
    */
-  static open(url: string, protocols: string[], timeoutMs: number, news: Signal): Promise<Socket> {
+  static open(url: string, protocols: string[], signal: AbortSignal, news: Signal): Promise<Socket> {
     return new Promise((resolve, reject) => {
       const socket = new WebSocket(url, protocols);
       const failed = (): void => {
-        clearTimeout(timer);
+        signal.removeEventListener("abort", failed);
         socket.onopen = socket.onclose = null;
         socket.close();
         reject(new TidenoteError("unreachable", "no connection to the server"));
       };
-      const timer = setTimeout(failed, timeoutMs);
+      signal.addEventListener("abort", failed);
       // Without a listener some implementations throw what they have to say.
       socket.onerror = () => undefined;
       socket.onclose = failed;
       socket.onopen = () => {
-        clearTimeout(timer);
+        signal.removeEventListener("abort", failed);
         resolve(new Socket(socket, news));
       };
+      if (signal.aborted) failed();
     });
   }
 

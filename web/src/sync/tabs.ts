@@ -105,8 +105,7 @@ export class Tabs {
     const { signal } = this.leaving;
     try {
       await locks.request(this.name, { signal }, async () => {
-        // Whoever led before is gone.
-        await this.journal.lead(this.tab, Date.now(), Number.MAX_SAFE_INTEGER, true);
+        if (!(await this.takeOver(signal))) return;
         this.lead();
         await new Promise<void>((resolve) => {
           if (signal.aborted) resolve();
@@ -119,6 +118,19 @@ export class Tabs {
     } catch (error) {
       if (!signal.aborted) throw error;
     }
+  }
+
+  /** Note that whoever led before is gone, as soon as the journal can be written; return false if this tab goes first. */
+  private async takeOver(signal: AbortSignal): Promise<boolean> {
+    while (!signal.aborted) {
+      try {
+        return await this.journal.lead(this.tab, Date.now(), Number.MAX_SAFE_INTEGER, true);
+      } catch (error) {
+        if (!(error instanceof TidenoteError)) throw error;
+      }
+      await delay(RENEW_MS, signal);
+    }
+    return false;
   }
 
   /** Where the browser has no locks: lead for some time, if nobody else does. */
@@ -146,4 +158,17 @@ export class Tabs {
     // The journal may be the reason why.
     await this.journal.resign(this.tab).catch(() => undefined);
   }
+}
+
+/** Wait for some time, or until a signal is given. */
+function delay(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+  });
 }

@@ -15,6 +15,11 @@ export interface ReplicaOptions {
   readonly name?: string;
   /** Between two polls while no WebSocket can be had, ms; by default 5000. */
   readonly pollMs?: number;
+  /**
+   * Called when the browser has closed the database: its data was cleared, or a later version of the app needs it.
+   * Nothing can be read or written any more; open another replica, best by loading the page again.
+   */
+  readonly onGone?: () => void;
 }
 
 /** One note or file in the list. */

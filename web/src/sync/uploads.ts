@@ -15,7 +15,7 @@ export class Uploader {
   private again = false;
   private failures = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
-  private closed = false;
+  private readonly leaving = new AbortController();
 
   /** @param onUploaded - called after each, and after one that was parked, with its key. */
   constructor(
@@ -36,9 +36,13 @@ export class Uploader {
 
   /** End what is under way. */
   async close(): Promise<void> {
-    this.closed = true;
+    this.leaving.abort();
     clearTimeout(this.timer);
     await this.running;
+  }
+
+  private get closed(): boolean {
+    return this.leaving.signal.aborted;
   }
 
   private async run(): Promise<void> {
@@ -62,7 +66,7 @@ export class Uploader {
       return true;
     }
     try {
-      await this.rest.upload(blob, bytes);
+      await this.rest.upload(blob, bytes, this.leaving.signal);
     } catch (error) {
       if (!(error instanceof TidenoteError)) throw error;
       return this.failed(row, error);

@@ -1,6 +1,6 @@
 /** What a link does about a server that does not do what it should. */
 
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 
 import { Journal } from "../../../src/sync/journal";
 import { Link } from "../../../src/sync/link";
@@ -241,6 +241,23 @@ test("a connection of our own in our place makes us wait, and no new incarnation
   await until("it was replaced", () => link.status().problem?.code === "replaced");
   await until("it is back", () => link.status().state === "connected");
   expect((await journal.meta()).deviceId).toBe("browser");
+});
+
+test("a bug that shows in a comparison ends one attempt, not the link", async () => {
+  let compared = 0;
+  const endpoint = await scripted({
+    onMessage: ({ message, connection, say }) => {
+      if (connection === 1) say({ type: "error", code: "resync_required", message: "another log", epoch: "1-x" });
+      else if (message["id"] !== undefined) say(ack(message));
+    },
+    onRequest: ({ path }) =>
+      path === "/api/v1/manifest" && compared++ >= 0 ? [200, { epoch: "1-x", clock: 9, entries: [] }] : undefined,
+  });
+  const bug = vi.spyOn(Journal.prototype, "allHeads").mockRejectedValueOnce(new TypeError("a bug"));
+  const { link } = await linked(endpoint);
+  await until("it is connected", () => link.status().state === "connected");
+  expect(compared).toBe(1);
+  bug.mockRestore();
 });
 
 test("what a server forgot is held, not sent and not deleted, until somebody decides", async () => {

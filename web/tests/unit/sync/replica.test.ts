@@ -1,8 +1,12 @@
-import "fake-indexeddb/auto";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 
 import { expect, test } from "vitest";
 
 import { Replica } from "../../../src/sync";
+
+import { open, textOf } from "./world";
 
 const options = { endpoint: "http://127.0.0.1:1", vault: "main", deviceId: "browser" };
 
@@ -30,4 +34,39 @@ test("what is written is there again after a reload", async () => {
   const { blob } = (await second.get("file:c.png")) ?? {};
   expect(await (await second.blob(blob?.sha256 ?? "")).text()).toBe("bytes");
   await second.close();
+});
+
+test("half of a surrogate pair becomes U+FFFD", async () => {
+  const replica = await open({ endpoint: "http://127.0.0.1:1" });
+  await replica.put("note:a.md", "\ud83d\ude00 \ud83d");
+  expect(await textOf(replica, "note:a.md")).toBe("\u{1f600} \ufffd");
+});
+
+test("a database that has to go is let go of, and its owner hears of it", async () => {
+  let gone = 0;
+  const name = `browser-${String(Math.random())}`;
+  const replica = await open({ endpoint: "http://127.0.0.1:1", name, onGone: () => gone++ });
+  await replica.put("note:a.md", "one");
+  await new Promise((resolve, reject) => {
+    const request = indexedDB.deleteDatabase(name);
+    request.onsuccess = resolve;
+    request.onerror = reject;
+  });
+  expect(gone).toBe(1);
+  await expect(replica.put("note:a.md", "two")).rejects.toMatchObject({ code: "storage_failed" });
+});
+
+test("a replica whose server never answers closes without waiting for it", async () => {
+  const silent = createServer(() => undefined);
+  // Nor does it ever answer who wants a WebSocket.
+  silent.on("upgrade", () => undefined);
+  await new Promise<void>((listening) => silent.listen(0, "127.0.0.1", listening));
+  const endpoint = `http://127.0.0.1:${String((silent.address() as AddressInfo).port)}`;
+  const asked = once(silent, "request");
+  const replica = await open({ endpoint });
+  await replica.putBlob("file:a.bin", new Blob(["bytes"]), "application/octet-stream");
+  await asked;
+  await replica.close();
+  silent.closeAllConnections();
+  silent.close();
 });

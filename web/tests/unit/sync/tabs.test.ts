@@ -37,6 +37,7 @@ class Locks {
 
 afterEach(() => {
   vi.unstubAllGlobals();
+  vi.restoreAllMocks();
 });
 
 /** A server that takes everything in and remembers which connections there were. */
@@ -157,4 +158,24 @@ test("a tab that was asleep while another took over applies nothing any more", a
   expect((await journal.meta()).cursor).toBe(9);
   await journal.resign("old");
   expect((await journal.meta()).leader).toBe("new");
+});
+
+test("a lease that ends later than ours would is of before the clock was put back", async () => {
+  const journal = await Journal.open(`journal-${String(Math.random())}`);
+  ending(() => Promise.resolve(journal.close()));
+  await journal.bind("browser", "main");
+  expect(await journal.lead("old", 5000, 5100, false)).toBe(true);
+  expect(await journal.lead("new", 50, 150, false)).toBe(true);
+  expect(await journal.lead("old", 60, 160, false)).toBe(false);
+});
+
+test("a tab that cannot write to the journal leads as soon as it can", async () => {
+  vi.stubGlobal("navigator", { locks: new Locks() });
+  const { endpoint } = await obliging();
+  const soon = globalThis.setTimeout;
+  vi.spyOn(globalThis, "setTimeout").mockImplementation(((run: () => void, ms: number) =>
+    soon(run, ms === 5000 ? 0 : ms)) as typeof setTimeout);
+  vi.spyOn(Journal.prototype, "lead").mockRejectedValueOnce(new TidenoteError("storage_full", "no room"));
+  const replica = await open({ endpoint });
+  await until("it leads", () => replica.status().state === "connected");
 });

@@ -1,0 +1,52 @@
+import "fake-indexeddb/auto";
+
+import { expect, test, vi } from "vitest";
+
+import { Journal } from "../../../src/sync/journal";
+import type { Received } from "../../../src/sync/session";
+import { ending } from "./world";
+
+async function open(name = `journal-${String(Math.random())}`): Promise<Journal> {
+  const journal = await Journal.open(name);
+  ending(() => Promise.resolve(journal.close()));
+  await journal.bind("browser", "main");
+  return journal;
+}
+
+function accepting(changes: Received["accepted"]): Received {
+  return {
+    kind: "received",
+    epoch: "1-x",
+    cursor: 9,
+    siblings: new Map(),
+    behind: 0,
+    accepted: changes,
+    rejected: [],
+    answered: true,
+    skipped: [],
+  };
+}
+
+test("all heads are of one moment, whatever is written meanwhile", async () => {
+  const journal = await open();
+  await journal.lead("tab", 0, Number.MAX_SAFE_INTEGER, true);
+  const changes = await journal.write([{ key: "note:a.md", value: "one" }], "tab", 0);
+  const reading = journal.allHeads();
+  await journal.apply(accepting(changes), "tab", 0);
+  expect((await reading).map(({ confirmed, own }) => [confirmed.length, own.length])).toEqual([[0, 1]]);
+  expect((await journal.allHeads()).map(({ confirmed, own }) => [confirmed.length, own.length])).toEqual([[1, 0]]);
+});
+
+test("a journal that is known opens without room for anything more", async () => {
+  const name = `journal-${String(Math.random())}`;
+  await (await open(name)).bind("browser", "main");
+  const put = vi.spyOn(IDBObjectStore.prototype, "put").mockImplementation(() => {
+    throw new DOMException("full", "QuotaExceededError");
+  });
+  const journal = await open(name);
+  await expect(journal.write([{ key: "note:a.md", value: "one" }], "tab", 0)).rejects.toMatchObject({
+    code: "storage_full",
+  });
+  put.mockRestore();
+  expect(await journal.allHeads()).toEqual([]);
+});
