@@ -248,8 +248,9 @@ export class Api {
 
   // -- identity
 
-  me(): Promise<Me> {
-    return this.get("/me");
+  /** @param signal ends the wait for an answer. */
+  me(signal?: AbortSignal): Promise<Me> {
+    return this.get("/me", {}, signal ? { signal } : {});
   }
 
   pair(device_id: string | null, role: Role): Promise<Pairing> {
@@ -386,8 +387,8 @@ export class Api {
 
   // -- the way there
 
-  private async get<T>(route: string, query: Query = {}): Promise<T> {
-    return (await this.send("GET", route, query)).json() as Promise<T>;
+  private async get<T>(route: string, query: Query = {}, init: RequestInit = {}): Promise<T> {
+    return (await this.send("GET", route, query, init)).json() as Promise<T>;
   }
 
   private async post<T>(route: string, body: unknown): Promise<T> {

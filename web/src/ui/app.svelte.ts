@@ -2,13 +2,21 @@
 import { keyOfPath, type NoteInfo, Replica, type Status } from "../sync";
 import { rescue } from "./editor/rescue";
 import { Api, ApiError, type Me, type Role } from "./api";
+import { messages } from "./messages";
+import { toast } from "./parts/toasts.svelte";
 
-/** Where the app is on its way: `pairing` if the server does not know this browser. */
-export type Phase = "starting" | "pairing" | "ready" | "failed";
+/**
+ * Where the app is on its way: `pairing` if the server does not know this browser, `unstored` if the browser stores
+ * nothing for it.
+ */
+export type Phase = "starting" | "pairing" | "ready" | "failed" | "unstored";
 
 const ME_KEY = "tidenote-me";
 const DEVICE_KEY = "tidenote-device";
 const VAULT_KEY = "tidenote-vault";
+
+/** How long the server may take to say who this browser is, if it has said so before. */
+const ME_MS = 4_000;
 
 /** Changes that come in a row are shown together. */
 const REFRESH_MS = 40;
@@ -48,11 +56,17 @@ export class App {
   /** Ask who this browser is, and open its vault; offline with what it was told last. */
   async start(): Promise<void> {
     this.phase = "starting";
+    if (!hasStorage()) {
+      this.phase = "unstored";
+      return;
+    }
+    const last = lastMe();
     try {
-      this.me = await this.api.me();
+      // A network that swallows everything must not keep people from their notes.
+      this.me = await this.api.me(last ? AbortSignal.timeout(ME_MS) : undefined);
       localStorage.setItem(ME_KEY, JSON.stringify(this.me));
     } catch (error) {
-      this.me = lastMe();
+      this.me = last;
       if (error instanceof ApiError && error.status === 401) {
         // Whoever was let go of still has what they wrote: it is shown beside the way back.
         if (this.me) await this.#open(vaultOf(this.me));
@@ -67,7 +81,13 @@ export class App {
   /** Show a vault from now on. */
   async openVault(name: string): Promise<void> {
     // Without storage nothing that is written here would be safe.
-    this.phase = (await this.#open(name)) ? "ready" : "failed";
+    this.phase = (await this.#open(name)) ? "ready" : "unstored";
+  }
+
+  /** Write what other tabs have put aside. */
+  async rescue(): Promise<void> {
+    const { replica, vault } = this;
+    if (replica && !(await rescue(vault, replica))) toast(messages.editor.stillAside, { kind: "danger", sticky: true });
   }
 
   /** Open the replica of a vault; return false if this browser has no storage for it. */
@@ -76,13 +96,19 @@ export class App {
     this.replica = null;
     this.api = new Api(name);
     try {
-      const replica = await Replica.open({ endpoint: location.origin, vault: name, deviceId: this.deviceId });
+      this.#follow(
+        await Replica.open({
+          endpoint: location.origin,
+          vault: name,
+          deviceId: this.deviceId,
+          onGone: () => location.reload(),
+        }),
+      );
       localStorage.setItem(VAULT_KEY, name);
-      await rescue(name, replica);
-      this.#follow(replica);
     } catch {
       return false;
     }
+    await this.rescue();
     return true;
   }
 
@@ -138,6 +164,15 @@ export function keyOf(path: string): string | null {
     return keyOfPath(path);
   } catch {
     return null;
+  }
+}
+
+/** Say whether this browser lets the app keep anything: some throw when they are only asked. */
+function hasStorage(): boolean {
+  try {
+    return "indexedDB" in globalThis && localStorage.length >= 0;
+  } catch {
+    return false;
   }
 }
 

@@ -1,36 +1,50 @@
 /**
  * The last keystrokes of a tab that goes away. IndexedDB answers later than the tab lives, so what is unsent at that
- * moment is put aside where writing takes no time, and becomes a change of the replica when the app starts again.
+ * moment is put aside where writing takes no time. It becomes a change of the replica in the tabs that are left, or
+ * when the app starts again. So does what could not be saved when somebody went on to another note.
  */
 import { type Dot, ownerOf, type Replica } from "../../sync";
+import type { Left } from "./session";
 
 const PREFIX = "tidenote-rescue/";
 
-interface Rescued {
+interface Rescued extends Left {
   readonly key: string;
-  readonly text: string;
-  readonly base: readonly Dot[];
-  /** What was being saved at that moment; null if nothing was. */
-  readonly saving: string | null;
 }
 
-/** Put a text aside; one that is too long for that is lost up to its last save. */
-export function putAside(vault: string, rescued: Rescued): void {
+/** Put a text aside; return false if there is no room, or no storage, for it. */
+export function putAside(vault: string, rescued: Rescued): boolean {
+  // Tabs that go at the same time may have the same note open: each has words of its own.
+  const number = crypto.getRandomValues(new Uint32Array(1)).join("");
   try {
-    localStorage.setItem(`${PREFIX}${vault}/${rescued.key}`, JSON.stringify(rescued));
+    localStorage.setItem(`${PREFIX}${vault}/${number}`, JSON.stringify(rescued));
+    return true;
   } catch {
-    // No room, or no storage: 300 ms of typing at most.
+    return false;
   }
 }
 
-/** Write what was put aside into the replica, over what its author had in front of them. */
-export async function rescue(vault: string, replica: Replica): Promise<void> {
+/**
+ * Write what was put aside into the replica, over what its author had in front of them.
+ *
+ * @returns whether nothing is left; what could not be written stays aside for the next time.
+ */
+export async function rescue(vault: string, replica: Replica): Promise<boolean> {
   const names = Object.keys(localStorage).filter((name) => name.startsWith(`${PREFIX}${vault}/`));
+  let done = true;
   for (const name of names) {
-    const rescued = JSON.parse(localStorage.getItem(name) ?? "null") as Rescued;
-    await replica.put(rescued.key, rescued.text, { base: await baseNow(replica, rescued) });
-    localStorage.removeItem(name);
+    const stored = localStorage.getItem(name);
+    // Another tab was quicker.
+    if (stored === null) continue;
+    try {
+      const rescued = JSON.parse(stored) as Rescued;
+      await replica.put(rescued.key, rescued.text, { base: await baseNow(replica, rescued) });
+      localStorage.removeItem(name);
+    } catch {
+      done = false;
+    }
   }
+  return done;
 }
 
 /** A save that was under way when the tab went may have arrived: then that is what the text was written over. */

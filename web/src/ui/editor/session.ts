@@ -7,12 +7,18 @@
 import { EditorState, type Extension } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 
-import { type Dot, type Note, pathOfKey, type Replica } from "../../sync";
+import { type Dot, type Note, pathOfKey, type Replica, TidenoteError } from "../../sync";
 import { fromEditor, type LineEnd, lineEndOf, toEditor } from "./lines";
 import { fresh, hasUnsent, receive, save, saved, saveFailed, unsent } from "./unsent";
 
-/** How the note stands; `deleted` and `moved` mean elsewhere, while it was open here. */
-export type NoteState = "loading" | "open" | "absent" | "deleted" | "moved" | "binary";
+/**
+ * How the note stands; `deleted` and `moved` mean elsewhere, while it was open here. `away`: it is so long that it has
+ * to be fetched, and that did not work yet.
+ */
+export type NoteState = "loading" | "away" | "open" | "absent" | "deleted" | "moved" | "binary";
+
+/** While nothing of the note is in the editor: what stands there is nobody's text. */
+const BEFORE: readonly NoteState[] = ["loading", "away", "absent"];
 
 export interface SessionEvents {
   state(state: NoteState): void;
@@ -22,8 +28,17 @@ export interface SessionEvents {
   kept(): void;
   /** The note is called something else by now. */
   moved(path: string): void;
-  /** A save did not go well; it is tried again. */
+  /** A save did not go well; it is tried again, and nothing more is said until one did. */
   failed(error: unknown): void;
+}
+
+/** What stands in an editor and not in the replica when its note is let go of. */
+export interface Left {
+  readonly text: string;
+  /** What it is based on. */
+  readonly base: readonly Dot[];
+  /** What is just being saved; null if nothing is. */
+  readonly saving: string | null;
 }
 
 /** How long after a keystroke its text is durable at the latest, for a note of usual length. */
@@ -38,7 +53,10 @@ export class NoteSession {
   #lineEnd: LineEnd = "\n";
   #queue: Promise<void> = Promise.resolve();
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether the person has gone on: what is unsent is still saved, but nothing is shown or told any more. */
+  #left = false;
   #ended = false;
+  #failing = false;
   /** The time of the deletion that was spoken of last. */
   #toldOf = 0;
   readonly #unsubscribe: () => void;
@@ -102,9 +120,9 @@ export class NoteSession {
   /**
    * Let go of the note at once, because its tab goes away.
    *
-   * @returns what is unsent, what it is based on, and what is just being saved; null if nothing is unsent.
+   * @returns what is unsent; null if nothing is.
    */
-  leave(): { text: string; base: readonly Dot[]; saving: string | null } | null {
+  leave(): Left | null {
     const { base, saving } = this.view.state.field(unsent);
     const left = hasUnsent(this.view.state)
       ? { text: this.text, base, saving: saving && fromEditor(saving.text.toString(), this.#lineEnd) }
@@ -115,22 +133,31 @@ export class NoteSession {
     return left;
   }
 
-  /** Save what is unsent and let go of the note. */
-  async end(): Promise<void> {
-    const last = this.flush();
+  /**
+   * Save what is unsent and let go of the note.
+   *
+   * @returns what could not be saved; null if nothing is unsent.
+   */
+  async end(): Promise<Left | null> {
+    this.#left = true;
     this.#unsubscribe();
-    await last;
-    this.#ended = true;
+    await this.flush();
+    return this.leave();
   }
 
   #run(step: () => Promise<void>): Promise<void> {
-    this.#queue = this.#queue.then(step).catch((error: unknown) => this.events.failed(error));
+    this.#queue = this.#queue.then(step).catch((error: unknown) => this.#failed(error));
     return this.#queue;
+  }
+
+  #failed(error: unknown): void {
+    if (!this.#failing && !this.#left) this.events.failed(error);
+    this.#failing = true;
   }
 
   async #save(): Promise<void> {
     const { view } = this;
-    const isText = this.#state !== "loading" && this.#state !== "binary";
+    const isText = this.#state !== "loading" && this.#state !== "away" && this.#state !== "binary";
     if (this.#ended || !isText || !hasUnsent(view.state)) return;
     const { base } = view.state.field(unsent);
     const { text } = this;
@@ -140,10 +167,11 @@ export class NoteSession {
       dot = await this.replica.put(this.key, text, { base, live: this.isConnected() });
     } catch (error) {
       view.dispatch(saveFailed(view.state));
-      this.events.failed(error);
-      this.#timer ??= setTimeout(() => void this.flush(), RETRY_AFTER_MS);
+      this.#failed(error);
+      if (!this.#left) this.#timer ??= setTimeout(() => void this.flush(), RETRY_AFTER_MS);
       return;
     }
+    this.#failing = false;
     // A tab that goes away has put its text aside as it was.
     if (this.#ended) return;
     view.dispatch(saved(view.state, dot));
@@ -152,17 +180,24 @@ export class NoteSession {
 
   async #take(): Promise<void> {
     const note = await this.replica.get(this.key);
-    if (this.#ended) return;
+    if (this.#left || this.#ended) return;
     if (!note) {
       await this.#gone();
       return;
     }
-    const text = await textOf(note, this.replica);
+    const text = await textOf(note, this.replica).catch(unreached);
+    if (this.#left || this.#ended) return;
+    const isBefore = BEFORE.includes(this.#state);
+    if (text === undefined) {
+      // A text that is open stays: what is typed over it is merged with the one that is still to come.
+      if (isBefore) this.#become("away");
+      return;
+    }
     if (text === null) {
       // What was being typed goes beside the bytes that somebody put in its place.
       await this.#save();
       this.#become("binary");
-    } else if (this.#state === "loading" || this.#state === "absent") this.#open(text, note.dot);
+    } else if (isBefore) this.#open(text, note.dot);
     else this.#receive(text, note.dot);
     this.#tellOfDeletion(note);
     this.events.note(note);
@@ -194,7 +229,7 @@ export class NoteSession {
   /** The note is not there any more, or was never: text that nobody has seen yet outlives that. */
   async #gone(): Promise<void> {
     this.events.note(null);
-    if (this.#state === "loading" || this.#state === "absent") {
+    if (BEFORE.includes(this.#state)) {
       this.#become("absent");
       return;
     }
@@ -218,14 +253,22 @@ export class NoteSession {
   }
 }
 
-/** Return a note's text; null if its bytes are none. */
+/**
+ * Return a note's text; null if its bytes are none.
+ *
+ * @throws TidenoteError if the bytes cannot be had now.
+ */
 async function textOf(note: Note, replica: Replica): Promise<string | null> {
   if (!note.blob) return note.text;
   if (!note.key.startsWith("note:")) return null;
+  const bytes = await (await replica.blob(note.blob.sha256)).arrayBuffer();
   try {
-    const bytes = await (await replica.blob(note.blob.sha256)).arrayBuffer();
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     return null;
   }
+}
+
+function unreached(error: unknown): undefined {
+  if (!(error instanceof TidenoteError)) throw error;
 }

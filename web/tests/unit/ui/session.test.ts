@@ -6,7 +6,7 @@ import { EditorState } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import { afterEach, expect, test, vi } from "vitest";
 
-import { Replica } from "../../../src/sync";
+import { Replica, TidenoteError } from "../../../src/sync";
 import { NoteSession, type NoteState } from "../../../src/ui/editor/session";
 
 // jsdom lays nothing out.
@@ -32,6 +32,7 @@ interface Opened {
   readonly view: EditorView;
   readonly states: NoteState[];
   readonly told: string[];
+  readonly notes: (string | null)[];
   type(text: string): void;
 }
 
@@ -39,11 +40,12 @@ async function openNote(replica: Replica): Promise<Opened> {
   const view = new EditorView();
   const states: NoteState[] = [];
   const told: string[] = [];
+  const notes: (string | null)[] = [];
   const extensions = [history(), NoteSession.extensions(() => session.scheduleSave())];
   view.setState(EditorState.create({ extensions }));
   const session: NoteSession = new NoteSession(replica, KEY, view, extensions, () => true, {
     state: (state) => states.push(state),
-    note: () => undefined,
+    note: (note) => notes.push(note?.text ?? null),
     kept: () => told.push("kept"),
     moved: (path) => told.push(`moved ${path}`),
     failed: (error) => told.push(`failed ${String(error)}`),
@@ -51,7 +53,7 @@ async function openNote(replica: Replica): Promise<Opened> {
   closers.unshift(() => session.end());
   await session.refresh();
   const type = (text: string): void => view.dispatch({ changes: { from: view.state.doc.length, insert: text } });
-  return { session, view, states, told, type };
+  return { session, view, states, told, notes, type };
 }
 
 async function textIn(replica: Replica, key = KEY): Promise<string | null | undefined> {
@@ -205,4 +207,92 @@ test("a deletion that meets text which waits to be sent is told of, once", async
   await session.refresh();
   await session.refresh();
   expect(told).toEqual(["kept"]);
+});
+
+test("what arrives after somebody has gone on is neither shown nor told", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, states, told, notes, type } = await openNote(replica);
+  type(" two");
+  await session.flush();
+  // One's own new name for the note, and away to it.
+  await replica.rename(KEY, "note:b.md");
+  expect(await session.end()).toBeNull();
+  expect(states).toEqual(["open"]);
+  expect(told).toEqual([]);
+  expect(notes.at(-1)).toBe("one two");
+});
+
+test("what cannot be saved when somebody goes on is handed over", async () => {
+  const replica = await openReplica();
+  const dot = await replica.put(KEY, "one");
+  const { session, told, type } = await openNote(replica);
+  vi.spyOn(replica, "put").mockRejectedValue(new Error("full"));
+  type(" two");
+  expect(await session.end()).toEqual({ text: "one two", base: [dot], saving: null });
+  expect(told).toEqual([]);
+});
+
+test("a failure is told once, and again after a save that went well", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, told, type } = await openNote(replica);
+  for (const word of [" two", " three"]) {
+    const put = vi.spyOn(replica, "put").mockRejectedValue(new Error("full"));
+    type(word);
+    await session.flush();
+    await session.flush();
+    put.mockRestore();
+    await session.flush();
+  }
+  expect(told).toEqual(["failed Error: full", "failed Error: full"]);
+  expect(await textIn(replica)).toBe("one two three");
+});
+
+test("half of a character is saved as none, and nothing after it is lost", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, told, type, view } = await openNote(replica);
+  type(" \ud83d two");
+  await session.flush();
+  type(" three");
+  await session.flush();
+  expect(told).toEqual([]);
+  expect(await textIn(replica)).toBe("one \ufffd two three");
+  expect(view.state.doc.toString()).toBe("one \ufffd two three");
+});
+
+/** Let a replica have a note whose text is so long that it has to be fetched. */
+function long(replica: Replica): void {
+  const blob = { sha256: "0".repeat(64), size: 3 };
+  const dot = { timestamp: 9, device_id: "laptop" };
+  const note = { key: KEY, text: null, blob, dot, siblings: [], conflict: false, pending: false };
+  vi.spyOn(replica, "get").mockResolvedValue(note);
+}
+
+test("a text that has to be fetched is away until it can be", async () => {
+  const replica = await openReplica();
+  long(replica);
+  const blob = vi.spyOn(replica, "blob").mockRejectedValue(new TidenoteError("unreachable", "no answer"));
+  const { session, states, told, view } = await openNote(replica);
+  expect(states).toEqual(["away"]);
+  expect(told).toEqual([]);
+  blob.mockResolvedValue(new Blob(["long"]));
+  await session.refresh();
+  expect(states).toEqual(["away", "open"]);
+  expect(view.state.doc.toString()).toBe("long");
+});
+
+test("a longer text that cannot be fetched leaves the one that is open alone", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, states, type, view } = await openNote(replica);
+  long(replica);
+  const blob = vi.spyOn(replica, "blob").mockRejectedValue(new TidenoteError("unreachable", "no answer"));
+  await session.refresh();
+  type(" two");
+  expect(states).toEqual(["open"]);
+  blob.mockResolvedValue(new Blob(["one and long"]));
+  await session.refresh();
+  expect(view.state.doc.toString()).toBe("one and long two");
 });
