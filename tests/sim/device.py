@@ -247,7 +247,7 @@ class Device:
         self.die()
         disk, database = self._image
         self._image = None
-        saved = [data.decode() for data in self.disk.files().values()] + self.outbox_texts()
+        saved = self.texts()
         self.disk.become(disk)
         self.database.deserialize(database)
         self._set_back(saved)
@@ -259,6 +259,11 @@ class Device:
         world.recorder.set_back(self.name, texts + self.outbox_texts())
 
     # -- looking
+
+    def texts(self) -> list[str]:
+        """Return all texts on this computer: in files, in editors that are about to write them, in the outbox."""
+        files = [data.decode() for data in self.disk.files().values()]
+        return files + self.world.people[self.name].in_editors() + self.outbox_texts()
 
     def outbox_texts(self) -> list[str]:
         """Return the texts in the outbox, of a process that may be dead."""

@@ -38,8 +38,8 @@ class Person:
     def __init__(self, world: World, device: Device) -> None:
         self.world = world
         self.device = device
-        self._busy: set[str] = set()
-        """Paths that an editor is in the middle of writing."""
+        self._busy: dict[str, str] = {}
+        """Path -> what it held, of files that an editor is in the middle of writing."""
 
     def act(self, roll: int) -> None:
         """Do one thing, as a number decides."""
@@ -54,6 +54,10 @@ class Person:
         """Return a word that nobody has written before."""
         self.world.words += 1
         return f"«{self.device.name}:{self.world.words:05}»"
+
+    def in_editors(self) -> list[str]:
+        """Return the texts of files that are empty, because an editor is about to write them."""
+        return list(self._busy.values())
 
     # -- with a folder
 
@@ -141,11 +145,11 @@ class Person:
             # By a clock that jumps, any file may have been left alone for long.
             return
         self.device.disk.put(path, b"")
-        self._busy.add(path)
+        self._busy[path] = text
         after = f"{text}{self.word()}\n"
 
         def write() -> None:
-            self._busy.discard(path)
+            self._busy.pop(path)
             if self.device.disk.get(path) == b"":
                 self._save(path, text, after)
 

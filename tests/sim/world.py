@@ -136,14 +136,14 @@ class World:
         left = words_of([change.value or "" for change in self._in_log(MAIN)])
         for device in self.devices:
             if device is not but:
-                left |= words_of([data.decode() for data in device.disk.files().values()] + device.outbox_texts())
+                left |= words_of(device.texts())
         self.recorder.forgiven(words_of(list(destroyed)) - left)
 
     def before_restore(self, backup: MemoryStore) -> None:
         """Forgive the loss of what only the log had, before an older one takes its place."""
         held: set[str] = set()
         for device in self.devices:
-            held |= words_of([data.decode() for data in device.disk.files().values()] + device.outbox_texts())
+            held |= words_of(device.texts())
             for data in device.replica().values():
                 held |= tokens(data.decode())
         kept = words_of([change.value or "" for change in _log_of(backup, MAIN)])
