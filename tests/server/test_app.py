@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ from websockets.typing import Subprotocol
 from server.running import PATIENCE_S, bearer, enrol, plain_client, running_server
 from tidenote.config import ServerConfig
 from tidenote.errors import ConfigError
+from tidenote.server.app import create_app
+from tidenote.server.pubsub import PubSub
 from tidenote.server.serve import Running, serve
 from tidenote.wire.messages import MAX_FRAME_BYTES
 
@@ -147,6 +150,45 @@ async def test_other_names_that_lead_to_this_machine_are_refused_without_tokens(
             response = await http.get(path, headers={"Host": "rebound.example"})
             assert (response.status_code, response.json()["code"]) == (403, "forbidden")
         assert (await http.get("/health", headers={"Host": f"localhost:{server.port}"})).status_code == 200
+
+
+async def test_who_is_refused_leaves_no_error_in_the_log(guarded: Running, caplog: pytest.LogCaptureFixture) -> None:
+    await refusal(guarded, "?device_id=a")
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+async def test_who_leaves_before_being_let_in_is_forgotten(server: Running) -> None:
+    """Else every such attempt would cost memory for good, and each commit its time."""
+    query = b"device_id=phone"
+    scope: Any = {
+        "type": "websocket",
+        "path": "/ws/sync",
+        "raw_path": b"/ws/sync",
+        "root_path": "",
+        "scheme": "ws",
+        "query_string": query,
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+        "subprotocols": [],
+        "state": {},
+        "extensions": {"websocket.http.response": {}},
+    }
+
+    async def receive() -> Any:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        raise OSError(f"gone before {message['type']}")
+
+    def listeners() -> int:
+        bus = server.service.bus
+        assert isinstance(bus, PubSub)
+        return sum(len(found) for found in bus._topics.values())
+
+    before = listeners()
+    with suppress(OSError):
+        await create_app(server.service)(scope, receive, send)
+    assert listeners() == before
 
 
 async def test_nothing_but_health_is_told_without_a_token(guarded: Running) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qs
 
@@ -140,20 +140,22 @@ async def _serve_socket(service: Service, scope: Scope, receive: Receive, send: 
     try:
         if scope["type"] != ScopeType.WEBSOCKET:
             raise ProtocolError("this address speaks WebSocket only", "bad_request")
-        connection = _connect(service, scope, receive, send)
+        connect = _admit(service, scope)
     except TidenoteError as error:
         await _refuse(error, scope, receive, send)
         return
     await receive()  # the `websocket.connect`
     chosen = SUBPROTOCOL if SUBPROTOCOL in subprotocols(scope["state"]["head"].headers) else None
     await send({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
+    # Only now, since it listens from the start: who has left meanwhile would never be forgotten.
+    connection = connect(_Socket(receive, send))
     if not service.config.no_auth and not service.identity.knows(scope["state"]["caller"].credential):
         connection.expel()  # while the connection was being made
     await service.connections.run(connection)
 
 
-def _connect(service: Service, scope: Scope, receive: Receive, send: Send) -> Connection:
-    """Return the connection that was asked for, if the caller may have it.
+def _admit(service: Service, scope: Scope) -> Callable[[_Socket], Connection]:
+    """Return what makes the connection that was asked for, if the caller may have it.
 
     Raises:
         TidenoteError: they may not, and why.
@@ -170,10 +172,10 @@ def _connect(service: Service, scope: Scope, receive: Receive, send: Send) -> Co
     hub = service.hub(vault)
     address = address_of(scope["client"][0] if scope["client"] else None)
     service.connections.check_room(owner_of(device_id or ""), address)
-    return Connection(
+    return lambda accepted: Connection(
         hub,
         service.bus,
-        _Socket(receive, send),
+        accepted,
         device_id or "",
         may_write=caller.may_write,
         is_replica=caller.is_replica,

@@ -194,6 +194,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close":
             self.writable.set()
         await super().send(message)
+        if message["type"] == "websocket.http.response.body":
+            # The base class takes an answer in HTTP for none, and logs an error for everyone who is refused.
+            self.handshake_complete = self.close_sent
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
