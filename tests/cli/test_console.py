@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 import sqlite3
+import sys
 
 import pytest
 import typer
@@ -78,3 +80,28 @@ def test_an_interrupt_ends_as_shells_have_it() -> None:
     with pytest.raises(typer.Exit) as ended:
         console.run(_signal_self(signal.SIGINT))
     assert ended.value.exit_code == console.INTERRUPTED
+
+
+def test_nothing_that_is_printed_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    hostile = "a\x1b]0;title\x07\x9b2J\r\u202egpj.exe\udcff\tend"
+    shown = "a\ufffd]0;title\ufffd\ufffd2J\ufffd\ufffdgpj.exe\ufffd\tend"
+    console.say(hostile)
+    console.warn(hostile)
+    with pytest.raises(typer.Exit):
+        console.fail(hostile)
+    printed = capsys.readouterr()
+    assert printed.out == f"{shown}\n"
+    assert printed.err == f"tidenote: {shown}\n" * 2
+
+
+def test_a_message_is_one_line_of_the_log() -> None:
+    try:
+        raise ValueError("evil\x1b[31m")
+    except ValueError:
+        record = logging.makeLogRecord(
+            {"msg": "%s failed", "args": ("a\r\nWARNING forged\x1b[2J",), "exc_info": sys.exc_info()}
+        )
+    first, *rest = console.LogFormat("%(levelname)s %(message)s").format(record).split("\n")
+    assert first == f"{record.levelname} a\ufffd WARNING forged\ufffd[2J failed"
+    assert rest[0].startswith("Traceback")
+    assert rest[-1] == "ValueError: evil\ufffd[31m"

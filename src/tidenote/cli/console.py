@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import sys
 import traceback
+import unicodedata
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -56,7 +57,12 @@ def example(*lines: str) -> str:
 
 def say(text: str = "") -> None:
     """Print a line for people, at once."""
-    typer.echo(text)
+    typer.echo(harmless(text))
+
+
+def harmless(text: str) -> str:
+    """Return a text that a terminal shows and never obeys: names, notes and answers may hold escape sequences."""
+    return "".join(character if _is_harmless(character) else "\ufffd" for character in text)
 
 
 def say_json(value: object) -> None:
@@ -71,7 +77,7 @@ def counted(number: int, one: str, many: str) -> str:
 
 def warn(text: str) -> None:
     """Print a line on stderr."""
-    typer.echo(f"tidenote: {text}", err=True)
+    typer.echo(f"tidenote: {harmless(text)}", err=True)
 
 
 def fail(text: str, status: int = 1) -> NoReturn:
@@ -112,12 +118,26 @@ def log_to_stderr(level: str, *, but: str | None = None) -> None:
         level: such as `INFO`; everything with `TIDENOTE_DEBUG`.
         but: a logger that keeps quiet, because the command says the same in its own words.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", level="WARNING", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LogFormat("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level="WARNING", handlers=[handler])
     if os.environ.get(DEBUG_VARIABLE):
         level, but = "DEBUG", None
     logging.getLogger("tidenote").setLevel(level)
     if but:
         logging.getLogger(but).setLevel("CRITICAL")
+
+
+class LogFormat(logging.Formatter):
+    """Writes each message as one line that a terminal only shows, whatever stands in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the standard library's)
+        """Return the line; a traceback comes behind it."""
+        return super().formatMessage(record).replace("\n", " ")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return all that is written."""
+        return harmless(super().format(record))
 
 
 def run(main: Coroutine[Any, Any, int | None], *, interrupted: int = INTERRUPTED) -> None:
@@ -181,6 +201,10 @@ _STEP_OF_ERRNO: Final = {
     errno.ENOENT: "check the path",
     errno.ENOTDIR: "check the path",
 }
+
+
+def _is_harmless(character: str) -> bool:
+    return character in "\n\t\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
 
 
 def _one_line(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from tidenote.cli import console
 from tidenote.core.diff import Edit, Steps, diff
 from tidenote.core.version import SERVER_PREFIX
 
@@ -43,7 +43,7 @@ def lines_of(text: str) -> list[str]:
 
 def plain(text: str) -> Text:
     """Return a text that the terminal shows and never obeys: a note may hold escape sequences."""
-    return Text("".join(character if _is_harmless(character) else "\ufffd" for character in text.expandtabs(4)))
+    return Text(console.harmless(text.expandtabs(4)))
 
 
 def unified(before: str, after: str) -> Iterator[str]:
@@ -78,7 +78,3 @@ def _groups(edits: Sequence[Edit]) -> Iterator[list[Edit]]:
 def _range(start: int, end: int) -> str:
     """Return a half-open range of lines as `diff -u` writes it: an empty one names the line before it."""
     return f"{start + 1 if end > start else start},{end - start}"
-
-
-def _is_harmless(character: str) -> bool:
-    return character in "\n\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")
