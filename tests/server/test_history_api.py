@@ -308,6 +308,7 @@ async def test_a_blob_is_restored_by_its_name(devices: Devices) -> None:
         {"key": A, "timestamp": 5},
         {"key": A, "timestamp": 1, "device_id": "x", "at": 5},
         {"key": A, "receipt": -1},
+        {"key": A, "receipt": 2**63},
         {"key": A, "at": "now"},
     ],
 )
@@ -318,6 +319,15 @@ async def test_a_restore_says_what_and_as_of_when(devices: Devices, body: Messag
 
 
 # -- restoring everything
+
+
+async def test_a_place_that_no_log_has_is_refused(devices: Devices) -> None:
+    await devices.write("x", A, "one")
+    for number in (-1, 2**53, 2**63):
+        assert await devices.refused("restore-all", receipt=number, dry_run=True) == "bad_message"
+        assert await devices.refused("restore-all", receipt=0, seen=number) == "bad_message"
+        assert await devices.refused("undo", device="x", since=0, seen=number) == "bad_message"
+    assert await devices.values(A) == ["one"]
 
 
 async def test_the_whole_vault_is_restored_and_that_is_undone_by_the_same_means(devices: Devices) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from litestar import Litestar, Request, Response, asgi
 from litestar.di import Provide
 from litestar.enums import ScopeType
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
@@ -222,7 +222,11 @@ def _on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Res
     if error.status_code >= 500:
         return _on_bug(request, error)
     code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
-    return _on_error(request, ProtocolError(error.detail or CODES[code].meaning, code))
+    message = error.detail or CODES[code].meaning
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        parameters: list[Any] = error.extra
+        message = "; ".join(f"{found['key']}: {found['message']}" for found in parameters) or message
+    return _on_error(request, ProtocolError(message, code))
 
 
 def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

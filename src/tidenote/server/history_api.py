@@ -60,7 +60,7 @@ async def list_history(
     request: Asked,
     key: FromQuery[str],
     vault: Vault = DEFAULT_VAULT,
-    before: FromQuery[int | None] = None,
+    before: Annotated[int | None, QueryParameter(ge=0)] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_VERSIONS)] = 100,
 ) -> Response[HistoryPage]:
     """Return one page of a note's versions, the latest first, those under its earlier names among them."""
@@ -182,7 +182,7 @@ async def _receipt(hub: Hub, at: int | None, receipt: int | None) -> int:
     """Return the place in the log that is asked for."""
     if at is not None and receipt is None:
         return await hub.read(_receipt_at, at)
-    if receipt is not None and at is None and receipt >= 0:
+    if receipt is not None and at is None:
         return receipt
     raise ProtocolError("name a time or a receipt, or a version by timestamp and device_id", "bad_request")
 

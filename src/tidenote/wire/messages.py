@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 from tidenote.core.clock import MAX_TIMESTAMP, is_timestamp
 from tidenote.core.crdt import CrdtEntry
@@ -305,6 +305,10 @@ class VersionText(Struct, omit_defaults=True):
     merged: MergeDetails | None = None
 
 
+Receipt = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP)]
+"""A place in the log; 0 is before everything."""
+
+
 class RestoreRequest(Struct):
     """The body of `POST /api/v1/restore`: a version by its dot, or what was there at a time or after a receipt."""
 
@@ -313,7 +317,7 @@ class RestoreRequest(Struct):
     device_id: str | None = None
     source: str | None = None
     at: int | None = None
-    receipt: int | None = None
+    receipt: Receipt | None = None
 
 
 class RestoreAllRequest(Struct):
@@ -323,9 +327,9 @@ class RestoreAllRequest(Struct):
     """
 
     at: int | None = None
-    receipt: int | None = None
+    receipt: Receipt | None = None
     dry_run: bool = False
-    seen: int | None = None
+    seen: Receipt | None = None
 
 
 class UndoRequest(Struct):
@@ -334,7 +338,7 @@ class UndoRequest(Struct):
     device: str
     since: int
     dry_run: bool = False
-    seen: int | None = None
+    seen: Receipt | None = None
 
 
 class TrashRestoreRequest(Struct):
