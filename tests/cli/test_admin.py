@@ -44,8 +44,12 @@ def test_a_link_that_others_can_open_has_a_code_for_a_phone(here: World) -> None
     assert "nowhere but" not in told
 
 
-def test_a_link_that_leads_to_this_machine_only_says_so_and_has_no_code_for_a_phone(here: World) -> None:
+def test_a_link_that_leads_to_this_machine_only_says_so_and_has_no_code_for_a_phone(
+    here: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     here.serve_guarded()
+    # Who asks the server of this machine shows its token to nobody in between.
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     told = tidenote("pair", "--data", here.data).stdout
     assert f"{here.url}/#pair=" in told
     assert "nowhere but on this machine" in told

@@ -19,16 +19,20 @@ def here(tmp_path: Path) -> Iterator[World]:
 
 
 def test_it_says_where_it_is_and_how_to_join_and_stops_when_asked(here: World) -> None:
+    here.data.mkdir(mode=0o755, parents=True)
     server = here.serve()
     eventually(lambda: "A device joins with" in server.output, "the announcement")
     assert f"serves {here.url}, data in {here.data}" in server.output
     assert f"--endpoint {here.endpoint} " in server.output
     assert (here.data / "server.json").stat().st_mode & 0o777 == 0o600
+    eventually((here.data / "search.db").exists, "the index")
     assert "everyone on this machine" in server.output
     health = httpx.get(f"{here.url}/health").json()
     assert health["status"] == "ok"
     assert server.stop() == 0
     assert "Traceback" not in server.output
+    # Although others may look into the folder, which was there before.
+    assert [file for file in here.data.rglob("*") if file.stat().st_mode & 0o077] == []
 
 
 def test_the_owner_s_link_is_shown_until_somebody_used_it(here: World) -> None:

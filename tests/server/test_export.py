@@ -168,3 +168,15 @@ def test_a_server_may_run_meanwhile(tmp_path: Path, log: Log) -> None:
 def log_files(log: Log, target: Path) -> dict[str, bytes]:
     log.export(target)
     return files(target)
+
+
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_nobody_else_can_read_an_export(log: Log, tmp_path: Path, name: str) -> None:
+    log.write("a.md", "a")
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    # Where others may write, too, a name that could be foreseen would be theirs to make.
+    (tmp_path / ".out.zip.part").symlink_to(victim)
+    log.export(tmp_path / name)
+    assert (tmp_path / name).stat().st_mode & 0o077 == 0
+    assert victim.read_bytes() == b"mine"

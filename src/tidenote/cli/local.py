@@ -57,7 +57,13 @@ def ask(
     server = local_server(data, config)
     headers = {"Authorization": f"Bearer {server.token}"}
     try:
-        with httpx.Client(base_url=server.url, headers=headers, verify=_trust(server), timeout=TIMEOUT_S) as client:
+        with httpx.Client(
+            base_url=server.url,
+            headers=headers,
+            verify=_trust(server),
+            timeout=TIMEOUT_S,
+            trust_env=False,  # A proxy never leads to this machine itself, and would learn the token.
+        ) as client:
             content = None if body is None else encode(body)
             response = client.request(method, f"/api/v1/{path}", content=content, params=params)
     except httpx.ConnectError:

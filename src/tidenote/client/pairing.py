@@ -64,11 +64,9 @@ async def redeem(link: Link, device_id: str, token: str | None = None) -> Redeem
         TidenoteError: what the server said instead.
         UnreachableError: it gave no answer.
     """
-    # A proxy never leads to this machine itself.
-    trust_env = not is_loopback(urlsplit(link.url).hostname or "")
     body = encode(RedeemRequest(link.code, device_id))
     try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=trust_env) as client:
+        async with _client(link) as client:
             response = await client.post(f"{link.url}/api/v1/redeem", content=body, headers=authorization(token))
     except httpx.HTTPError as error:
         raise UnreachableError(f"{link.url} does not answer: {str(error) or type(error).__name__}") from error
@@ -87,7 +85,13 @@ async def leave(link: Link, token: str) -> None:
         UnreachableError: the server gave no answer.
     """
     try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+        async with _client(link) as client:
             await client.post(f"{link.url}/api/v1/logout", headers=authorization(token))
     except httpx.HTTPError as error:
         raise UnreachableError(f"{link.url} does not answer: {error}") from error
+
+
+def _client(link: Link) -> httpx.AsyncClient:
+    # A proxy never leads to this machine itself.
+    trust_env = not is_loopback(urlsplit(link.url).hostname or "")
+    return httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=trust_env)

@@ -8,6 +8,7 @@ beside it with its author's.
 from __future__ import annotations
 
 import os
+import secrets
 import time
 import unicodedata
 import zipfile
@@ -191,14 +192,15 @@ class _Zip:
 
 @contextmanager
 def _opened(target: Path) -> Iterator[_Folder | _Zip]:
-    """Open where to write; a zip is there when it is whole."""
+    """Open where to write, for nobody else to read; a zip is there when it is whole."""
     if target.suffix != ".zip":
-        target.mkdir(parents=True, exist_ok=True)
+        target.mkdir(mode=0o700, parents=True, exist_ok=True)
         yield _Folder(target)
         return
-    unfinished = target.with_name(f".{target.name}.part")
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        with zipfile.ZipFile(unfinished, "w") as archive:
+        descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w+b") as file, zipfile.ZipFile(file, "w") as archive:
             yield _Zip(archive)
         unfinished.replace(target)
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
@@ -91,6 +92,8 @@ async def serve(config: ServerConfig, on_start: Callable[[Running], object]) -> 
 def run(config: ServerConfig, on_start: Callable[[Running], object]) -> None:
     """Serve as `serve` does, on the fastest event loop there is; for a program that does nothing else."""
     _raise_file_limit(config.max_connections)
+    # The data folder may have been made by somebody who lets others look into it.
+    os.umask(0o077)
     factory = uvicorn.Config(_no_app, loop="auto", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(config, on_start))
