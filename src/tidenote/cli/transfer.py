@@ -73,8 +73,9 @@ async def _import(folder: Path, vault: str, data: Path | None, config: Path | No
     server = local_server(data, config)
     if server.tls_cert:
         os.environ["SSL_CERT_FILE"] = server.tls_cert
+    author = f"import-{secrets.token_hex(4)}"
     settings = SyncConfig(
-        device_id=f"import-{secrets.token_hex(4)}",
+        device_id=author,
         sync_endpoint=f"ws{server.url.removeprefix('http')}/ws/sync",
         vault=vault,
         token=server.token,
@@ -91,6 +92,8 @@ async def _import(folder: Path, vault: str, data: Path | None, config: Path | No
         console.say(f"  {path} is there with another text: this one is {name}")
     for path, reason in {**done.skipped, **refused}.items():
         console.say(f"  {path} was left out: {reason}")
+    if done.written:
+        console.say(f"`tidenote undo --device {author} --since '1 hour ago'` in a synced folder takes this back")
     return LEFT_OUT if refused else None
 
 
