@@ -110,6 +110,9 @@ def test_a_note_is_looked_up_and_brought_back_under_its_new_name(here: World) ->
     )
     here.once("laptop")
     assert text_of(laptop, "list.md") == "milk\nbread\ntea\n"
+    (line,) = [line for line in run("history", "list.md", "--dir", laptop).splitlines() if "now" in line]
+    same = next(v for v in found if v.get("sha256") == by_phone["sha256"])
+    assert line.endswith(f"restored from {same['receipt']}")
     assert "nothing was changed" in run("restore", "list.md", "--version", str(by_phone["receipt"]), "--dir", laptop)
     # What the message says takes it back does so.
     said = run("restore", "list.md", "--at", "1 day ago", "--dir", laptop, status=1)
@@ -146,6 +149,7 @@ def test_a_merge_says_from_whom_and_where_to_look(here: World) -> None:
     run("restore", "a.md", "--version", str(by_laptop["receipt"]), "--dir", laptop)
     tidenote(*here.link("laptop"), "--once", check=False)
     assert text_of(laptop, "a.md") == "top\n\nat six\n"
+    assert "settled by a person" in run("history", "a.md", "--dir", laptop)
 
 
 def test_the_whole_vault_comes_back_after_a_question_and_that_can_be_taken_back(here: World) -> None:

@@ -80,6 +80,8 @@ def _notes(
         yield f"after {_list(names)}"
     elif version.parents is None:
         yield "did not say what it saw"
+    if came_back := _restored(version, told, parents):
+        yield came_back
     if merge := told.merges.get(version.receipt):
         yield f"merged from {_list(dict.fromkeys(_source(source, version) for source in merge.sources))}"
         if merge.spots:
@@ -88,6 +90,21 @@ def _notes(
         yield "somebody should look at it"
     if version.gone:
         yield "its text is no longer kept"
+
+
+def _restored(version: HistoryEntry, told: Told, parents: Sequence[HistoryEntry | None]) -> str | None:
+    """Return which version came back, or that a person settled a merge; None if it is neither, or not known."""
+    if not version.device_id.startswith(SERVER_PREFIX) or version.deleted or version.merged_from or len(parents) != 1:
+        return None
+    (before,) = parents
+    same = (old for old in told.versions if old.receipt < version.receipt and old.sha256 == version.sha256)
+    source = next(same, None)
+    if before and before.conflict and not version.conflict:
+        # Who settles a merge leaves it, takes one of its sides, or writes something new; an older text is a restore.
+        sides = [(dot.timestamp, dot.device_id) for dot in (*(before.parents or ()), *(before.merged_from or ()))]
+        if source in (None, before) or (source.timestamp, source.device_id) in sides:
+            return "settled by a person"
+    return f"restored from {source.receipt}" if source and source is not before else None
 
 
 def _source(source: HistoryEntry, merge: HistoryEntry) -> str:

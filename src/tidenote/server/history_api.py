@@ -256,6 +256,7 @@ def _entry(record: Record, *, current: bool = False) -> HistoryEntry:
         record.modified_at,
         current,
         record.gone,
+        record.content_hash,
     )
 
 

@@ -276,6 +276,7 @@ class HistoryEntry(Struct, omit_defaults=True):
     modified_at: int | None = None
     current: bool = False
     gone: bool = False
+    sha256: str | None = None
 
 
 class HistoryPage(Struct, omit_defaults=True):

@@ -167,6 +167,7 @@ export interface Version extends Dot {
   modified_at?: number;
   current?: boolean;
   gone?: boolean;
+  sha256?: string;
 }
 
 export interface HistoryPage {

@@ -5,6 +5,14 @@ function count(n: number, one: string, many: string): string {
   return `${n.toLocaleString()} ${n === 1 ? one : many}`;
 }
 
+function them(n: number): string {
+  return n === 1 ? "it" : "them";
+}
+
+function theyAre(n: number): string {
+  return n === 1 ? "It is" : "They are";
+}
+
 /** Return "a", "a and b", "a, b and c". */
 function list(words: readonly string[]): string {
   return new Intl.ListFormat("en").format(words);
@@ -120,6 +128,11 @@ export const messages = {
     settle: "Settle the conflict",
     openLink: (key: string) => `${key}+click opens it`,
     openHere: "Open the link at the cursor",
+    follow: {
+      link: (text: string) => `Open ${text}`,
+      missing: (text: string) => `Open ${text}`,
+      tag: (text: string) => `Find ${text}`,
+    },
     attached: (name: string) => `“${name}” was attached.`,
     attachFailed: (name: string) => `“${name}” could not be attached.`,
     task: "Task",
@@ -254,7 +267,8 @@ export const messages = {
     preview: (name: string) => `The picture from ${name}`,
     noPreview: "The picture could not be loaded.",
     reader: "This browser may only read: someone who may write has to settle this.",
-    offline: "The server cannot be reached, and settling needs it. This page goes on by itself.",
+    offline:
+      "The server cannot be reached, and settling needs it. What you choose and write here is kept; settle it when you are connected again.",
     settled: "Settled. The other versions are in the history.",
     keptBoth: (name: string) => `Settled. The other version is now "${name}".`,
     reopen: "Undo",
@@ -266,7 +280,8 @@ export const messages = {
     },
     moved: {
       title: "The note changed while you were looking",
-      text: "Another change arrived. Nothing of yours was sent. Look at how it is now; your text below is still here to copy.",
+      text: "Another change arrived. Nothing of yours was sent. Look at how it is now; your text is still here to copy.",
+      kept: "What you wrote",
       action: "Show how it is now",
       copy: "Copy my text",
     },
@@ -295,8 +310,11 @@ export const messages = {
       deleted: (name: string) => `${name} deleted it`,
       renamed: (name: string) => `${name} renamed it`,
       merged: (names: string) => `Put together from ${names}`,
-      settled: () => "Restored or settled",
       revived: (name: string) => `${name} wrote it again`,
+      restored: (when: string | null) => (when === null ? "An earlier version was restored" : `Restored from ${when}`),
+      settled: () => "Settled by a person",
+      reopened: () => "Opened for another look",
+      apart: () => "Kept as a note of its own",
     },
     from: (earlier: string) => `before: "${earlier}"`,
     to: (later: string) => `to "${later}"`,
@@ -437,22 +455,30 @@ export const messages = {
       delete_out: (device: string, n: number) =>
         `${count(n, "note is", "notes are")} gone from the folder of ${device}`,
       delete_in: (device: string, n: number) =>
-        `${count(n, "note was", "notes were")} deleted elsewhere, and ${device} still has them`,
+        `${count(n, "note was", "notes were")} deleted elsewhere, and ${device} still has ${them(n)}`,
       quarantine: (device: string, n: number) =>
         `${device} was away for very long, and has ${count(n, "note", "notes")} that may have been deleted meanwhile`,
     },
     /** What each answer does; whichever of both deletes is the second button. */
-    confirm: { delete_out: "Delete them", delete_in: "Delete them", quarantine: "Bring them back" },
-    confirmHelp: {
-      delete_out: () => "They are deleted on every device. The trash keeps them.",
-      delete_in: (device: string) => `They are deleted on ${device}, too. The trash keeps them.`,
-      quarantine: () => "They come back on every device.",
+    confirm: {
+      delete_out: (n: number) => `Delete ${them(n)}`,
+      delete_in: (n: number) => `Delete ${them(n)}`,
+      quarantine: (n: number) => `Bring ${them(n)} back`,
     },
-    refuse: { delete_out: "Bring them back", delete_in: "Keep them", quarantine: "Delete them" },
+    confirmHelp: {
+      delete_out: (_: string, n: number) => `${theyAre(n)} deleted on every device. The trash keeps ${them(n)}.`,
+      delete_in: (device: string, n: number) => `${theyAre(n)} deleted on ${device}, too. The trash keeps ${them(n)}.`,
+      quarantine: (_: string, n: number) => `${theyAre(n)} back on every device.`,
+    },
+    refuse: {
+      delete_out: (n: number) => `Bring ${them(n)} back`,
+      delete_in: (n: number) => `Keep ${them(n)}`,
+      quarantine: (n: number) => `Delete ${them(n)}`,
+    },
     refuseHelp: {
-      delete_out: (device: string) => `They come back to ${device}.`,
-      delete_in: () => "They stay, and come back on every device.",
-      quarantine: (device: string) => `They are deleted on ${device}. The trash keeps them.`,
+      delete_out: (device: string, n: number) => `${theyAre(n)} back on ${device}.`,
+      delete_in: (_: string, n: number) => `${theyAre(n)} kept, and back on every device.`,
+      quarantine: (device: string, n: number) => `${theyAre(n)} deleted on ${device}. The trash keeps ${them(n)}.`,
     },
     told: "Decided. The device does it as soon as it is connected.",
     since: (when: string) => `since ${when}`,

@@ -24,7 +24,7 @@ test("any version is compared with any other, and comes back everywhere", async 
   await expect(diff).toContainText("everything is gone");
 
   await page.getByRole("button", { name: "Restore this version" }).click();
-  await expect(line.getByRole("button").first()).toContainText("Restored or settled");
+  await expect(line.getByRole("button").first()).toContainText(/Restored from \S/);
   await eventually(async () => (await folder.read("Trip.md")) === "oat milk\nbread\n", "the folder has it");
 });
 
@@ -43,6 +43,7 @@ test("a merge tells whose versions it was made of, and a rename the earlier name
   await expect(line.getByText('before: "Trip.md"')).toBeVisible();
   await line.getByRole("button", { name: /laptop wrote it/ }).click();
   await page.getByRole("button", { name: "Restore this version" }).click();
+  await expect(line.getByRole("button").first()).toContainText(/Restored from \S/);
   await eventually(
     async () => (await siblings(server, "note:Journey.md"))[0]?.value === "milk\nbread\n",
     "the version of the earlier name came back",

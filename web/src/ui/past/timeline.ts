@@ -6,9 +6,12 @@ import type { Version } from "../api";
 /**
  * What a version did.
  *
- * `settled` is any version by the server over one other: a restore, an undo, or a conflict that a person settled.
+ * Versions by the server over one other: `restored` brought an earlier text back (by a restore, an undo, or out of the
+ * trash), `settled` is what a person made of a merge, `reopened` asks for another look at one. `apart` is a copy that
+ * became a note of its own.
  */
-export type Event = "created" | "edited" | "deleted" | "renamed" | "merged" | "settled" | "revived";
+export type Event =
+  "created" | "edited" | "deleted" | "renamed" | "revived" | "merged" | "restored" | "settled" | "reopened" | "apart";
 
 export interface Moment {
   version: Version;
@@ -17,6 +20,8 @@ export interface Moment {
   from: string[];
   /** The name that the note had before, for a rename. */
   earlierName: string | null;
+  /** For a version by the server: the latest before it that has the same content, if it is among those known. */
+  source: Version | null;
 }
 
 /** Versions, the latest first; more than one are saves of one device with little time in between. */
@@ -53,10 +58,15 @@ export function momentsOf(versions: readonly Version[], complete: boolean): Mome
   const known = new Map(versions.map((version) => [nameOf(version), version]));
   return versions.map((version, index) => {
     const older = versions[index + 1];
-    const from = sourcesOf(version, known);
+    const parents = (version.parents ?? []).map((dot) => known.get(nameOf({ ...dot, key: version.key })) ?? dot);
+    const from = [...new Set(madeOf(version, parents).map((dot) => dot.device_id))];
     const earlierName = older && older.key !== version.key && !version.deleted ? older.key : null;
+    if (isServer(version.device_id) && !version.deleted) {
+      const source = sourceOf(version, versions.slice(index + 1));
+      return { version, event: serverEventOf(version, parents, source), from, earlierName, source };
+    }
     const oldest = complete && index === versions.length - 1;
-    return { version, event: eventOf(version, older, from, earlierName, oldest), from, earlierName };
+    return { version, event: eventOf(version, older, earlierName, oldest), from, earlierName, source: null };
   });
 }
 
@@ -88,25 +98,32 @@ function continues({ moments }: Entry, { version, event }: Moment): boolean {
   );
 }
 
-function eventOf(
-  version: Version,
-  older: Version | undefined,
-  from: readonly string[],
-  earlierName: string | null,
-  oldest: boolean,
-): Event {
+function eventOf(version: Version, older: Version | undefined, earlierName: string | null, oldest: boolean): Event {
   if (version.deleted) return version.moved_to ? "renamed" : "deleted";
-  if (isServer(version.device_id)) return from.length > 1 ? "merged" : "settled";
   if (earlierName) return "renamed";
   if (older?.deleted) return "revived";
   return oldest || (version.parents?.length === 0 && !older) ? "created" : "edited";
 }
 
-/** Return the devices whose versions a version was made of, each once, in the order of the dots. */
-function sourcesOf(version: Version, known: ReadonlyMap<string, Version>): string[] {
-  const taken = (version.merged_from ?? []).map((dot) => dot.device_id);
-  const parents = (version.parents ?? []).filter((dot) => !known.get(nameOf({ ...dot, key: version.key }))?.deleted);
-  return [...new Set([...parents.map((dot) => dot.device_id), ...taken])];
+function serverEventOf(version: Version, parents: readonly (Dot | Version)[], source: Version | null): Event {
+  if (madeOf(version, parents).length > 1) return "merged";
+  const [before] = parents;
+  if (before === undefined) return "apart";
+  if (version.conflict) return "reopened";
+  if (!("conflict" in before && before.conflict)) return "restored";
+  // Who settles a merge leaves it, takes one of its sides, or writes something new; an older text is a restore.
+  const near: Dot[] = [before, ...(before.parents ?? []), ...(before.merged_from ?? [])];
+  return source && !near.some((dot) => sameDot(dot, source)) ? "restored" : "settled";
+}
+
+/** Return what a version was made of: what stood there, but for deletions, and what came from another name. */
+function madeOf(version: Version, parents: readonly (Dot | Version)[]): Dot[] {
+  return [...parents.filter((parent) => !("deleted" in parent && parent.deleted)), ...(version.merged_from ?? [])];
+}
+
+/** Return the latest of some older versions that has the same content. */
+function sourceOf(version: Version, older: readonly Version[]): Version | null {
+  return older.find(({ sha256 }) => sha256 !== undefined && sha256 === version.sha256) ?? null;
 }
 
 function nameOf(version: Dot & { key: string }): string {

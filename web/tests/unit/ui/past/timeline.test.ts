@@ -17,7 +17,7 @@ describe("momentsOf", () => {
     const versions = [
       version(9, "phone", { parents: [{ timestamp: 8, device_id: "laptop" }] }),
       version(8, "laptop", { deleted: true }),
-      version(7, "server.1-a", { parents: [{ timestamp: 6, device_id: "server.1-a" }] }),
+      version(7, "server.1-a", { parents: [{ timestamp: 6, device_id: "server.1-a" }], sha256: "new" }),
       version(6, "server.1-a", {
         parents: [
           { timestamp: 5, device_id: "laptop" },
@@ -42,6 +42,59 @@ describe("momentsOf", () => {
     ]);
     expect(momentsOf(versions, true)[3]?.from).toEqual(["laptop", "phone"]);
     expect(momentsOf(versions, true)[6]?.earlierName).toBe("note:old.md");
+  });
+
+  it("tells a restore from what a person settled, and says what came back", () => {
+    const over = (timestamp: number, device_id = "server.1-a") => ({ parents: [{ timestamp, device_id }] });
+    const versions = [
+      version(14, "server.1-a", { ...over(13), sha256: "a" }),
+      version(13, "laptop", { deleted: true, ...over(12) }),
+      version(12, "server.1-a", { ...over(11), sha256: "f" }),
+      version(11, "server.1-a", { ...over(10), sha256: "b", conflict: true }),
+      version(10, "server.1-a", { ...over(9), sha256: "b" }),
+      version(9, "server.1-a", {
+        ...over(8, "phone"),
+        sha256: "b",
+        conflict: true,
+        merged_from: [{ timestamp: 1, device_id: "phone" }],
+      }),
+      version(8, "phone", { ...over(7), sha256: "c" }),
+      version(7, "server.1-a", { ...over(6, "laptop"), sha256: "a" }),
+      version(6, "laptop", { ...over(5, "laptop"), sha256: "d" }),
+      version(5, "laptop", { ...over(4, "server.1-a"), sha256: "a" }),
+      version(4, "server.1-a", { parents: [], sha256: "e" }),
+    ];
+    const moments = momentsOf(versions, true);
+    expect(moments.map(({ event }) => event)).toEqual([
+      "restored",
+      "deleted",
+      "settled",
+      "reopened",
+      "settled",
+      "merged",
+      "edited",
+      "restored",
+      "edited",
+      "edited",
+      "apart",
+    ]);
+    expect([moments[0]?.source?.timestamp, moments[7]?.source?.timestamp]).toEqual([7, 5]);
+    // Over a merge that nobody has looked at, too: an older text than those that were merged.
+    const merged = [
+      version(4, "server.1-a", { parents: [{ timestamp: 3, device_id: "laptop" }], conflict: true, sha256: "m" }),
+      version(3, "laptop", { ...over(1, "laptop"), sha256: "b" }),
+      version(1, "laptop", { sha256: "a" }),
+    ];
+    expect(momentsOf([version(5, "server.1-a", { ...over(4), sha256: "a" }), ...merged], true)[0]).toMatchObject({
+      event: "restored",
+      source: { timestamp: 1 },
+    });
+    expect(momentsOf([version(5, "server.1-a", { ...over(4), sha256: "b" }), ...merged], true)[0]?.event).toBe(
+      "settled",
+    );
+    // What came back may be older than what was read so far.
+    const [restore] = momentsOf([version(9, "server.1-a", { ...over(8), sha256: "z" })], false);
+    expect(restore).toMatchObject({ event: "restored", source: null });
   });
 
   it("names whose edit came along from another name, and no deletion as a source", () => {
