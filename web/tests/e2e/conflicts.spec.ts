@@ -111,7 +111,7 @@ test("who writes while another one looks is not overwritten, nor is what was typ
   await write(server, "laptop", KEY, "met Ada, call Bob\n");
 
   await expect(page.getByText("This is settled already")).toBeVisible();
-  await expect(page.getByRole("textbox", { name: /text below/ })).toHaveValue(/my own words/);
+  await expect(page.getByRole("textbox", { name: "What you wrote" })).toHaveValue(/my own words/);
 
   await tie(server, "note:Third.md", "one\n", "two\n");
   await openConflict(page, "Third.md");
@@ -151,16 +151,46 @@ test("a choice that the server does not hear is not lost, and can be made again"
   await tie(server, KEY, "met Ada\n", "call Bob\n");
   await openConflict(page);
   await page.getByRole("radio", { name: "What phone wrote" }).check({ force: true });
-  await server.stop();
+  await page.route("**/conflicts/resolve?*", (route) => route.abort());
   await page.getByRole("button", { name: "Use this text" }).click();
   await expect(page.getByText(/The server cannot be reached/).first()).toBeVisible();
   expect(await resultText(page)).toBe("met Ada\n");
 
-  await server.start();
-  await expect(page.getByRole("button", { name: /Connection details: Connected/ })).toBeVisible();
+  await page.unroute("**/conflicts/resolve?*");
+  await page.getByRole("button", { name: "Try again" }).click();
   await page.getByRole("button", { name: "Use this text" }).click();
   await expect(page.getByText("Nothing to settle")).toBeVisible();
   expect((await siblings(server, KEY)).map((change) => change.value)).toEqual(["met Ada\n"]);
+});
+
+test("without the server a conflict can be thought over, and what was written survives a reload", async ({
+  page,
+  server,
+}) => {
+  await tie(server, KEY, "met Ada\n", "call Bob\n");
+  await openConflict(page);
+  await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
+  await server.stop();
+  await expect(page.getByText("settle it when you are connected again")).toBeVisible();
+  await expect(page.getByRole("button", { name: "Use this text" })).toBeDisabled();
+  await page.getByRole("radio", { name: "What phone wrote" }).check({ force: true });
+  await result(page).click();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type("in words of my own");
+  await page.reload();
+  await expect(page.getByRole("textbox", { name: "What you wrote" })).toHaveValue("met Ada\nin words of my own");
+
+  await server.start();
+  await expect(page.getByRole("button", { name: "Use this text" })).toBeEnabled();
+  expect(await resultText(page)).toBe("met Ada\nin words of my own");
+  await page.getByRole("button", { name: "Use this text" }).click();
+  await expect(page.getByText("Nothing to settle")).toBeVisible();
+  expect((await siblings(server, KEY)).map((change) => change.value)).toEqual(["met Ada\nin words of my own"]);
+
+  // It was settled: the next conflict of this note begins with its own proposal.
+  await tie(server, KEY, "one\n", "two\n");
+  await openConflict(page);
+  expect(await resultText(page)).not.toContain("my own");
 });
 
 /** The smallest pictures there are: one pixel, white and black. */
