@@ -74,12 +74,13 @@ test("a link ends after ten minutes", async ({ page, context, server }) => {
 
 test("a reader reads, and is asked to change nothing", async ({ page, context, server }) => {
   await own(page, server);
-  expect((await page.request.put("/api/v1/notes/Trip.md", write(server, "milk\n"))).ok()).toBe(true);
+  expect((await page.request.put("/api/v1/notes/Trip.md", write(server, "- [ ] milk\n"))).ok()).toBe(true);
   const reader = await anotherBrowser(context);
   await pair(reader, await makeLink(page, "reads"), "reader");
   await openNote(reader, "Trip.md");
   await expect(editorOf(reader)).toContainText("milk");
   await expect(editorOf(reader)).toHaveAttribute("contenteditable", "false");
+  await expect(reader.getByRole("checkbox", { name: "milk" })).toBeDisabled();
   expect((await reader.request.put("/api/v1/notes/New.md", write(server, "x"))).status()).toBe(403);
   const asked = { data: { device_id: null, role: "owner" }, headers: { Origin: server.origin } };
   expect((await reader.request.post("/api/v1/pair", asked)).status()).toBe(403);

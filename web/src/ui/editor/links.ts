@@ -1,7 +1,20 @@
-/** Wikilinks, tags and addresses in the editor: marked, and followed by a click with Ctrl or Cmd, or by a key. */
-import { type Extension, Prec, RangeSetBuilder } from "@codemirror/state";
+/**
+ * Wikilinks, tags and addresses in the editor: marked, and followed by a click with Ctrl or Cmd, or by a key. Under a
+ * finger, which has neither, a button appears beside the link at the cursor.
+ */
+import { completionStatus } from "@codemirror/autocomplete";
+import { type EditorState, type Extension, Prec, RangeSetBuilder, StateEffect, StateField } from "@codemirror/state";
 import { syntaxTree } from "@codemirror/language";
-import { Decoration, type DecorationSet, EditorView, keymap, ViewPlugin, type ViewUpdate } from "@codemirror/view";
+import {
+  Decoration,
+  type DecorationSet,
+  EditorView,
+  keymap,
+  showTooltip,
+  type Tooltip,
+  ViewPlugin,
+  type ViewUpdate,
+} from "@codemirror/view";
 
 import { messages } from "../messages";
 import { type LinkIndex, TAG, WIKILINK, wikilinkOf } from "../preview/links";
@@ -47,14 +60,15 @@ export function noteLinks(
   place: () => { path: string; index: LinkIndex },
   follow: (address: string) => void,
 ): Extension {
-  const at = (view: EditorView, position: number): LinkTarget | undefined => {
-    const line = view.state.doc.lineAt(position);
+  const at = (state: EditorState, position: number): LinkTarget | undefined => {
+    if (inCode(state, position)) return undefined;
+    const line = state.doc.lineAt(position);
     const { path, index } = place();
     return linksIn(line.text, line.from, path, index).find((one) => one.from <= position && position <= one.to);
   };
 
   const open = (view: EditorView, position: number): boolean => {
-    const target = inCode(view, position) ? undefined : at(view, position);
+    const target = at(view.state, position);
     if (target) follow(target.href);
     return target !== undefined;
   };
@@ -87,24 +101,58 @@ export function noteLinks(
     }),
     // Where there is no link the key does what it always does.
     Prec.high(keymap.of([{ key: "Mod-Enter", run: (view) => open(view, view.state.selection.main.head) }])),
+    matchMedia("(pointer: coarse)").matches ? touchLinks((state) => at(state, state.selection.main.head), follow) : [],
   ];
+}
+
+const focusChanged = StateEffect.define<boolean>();
+
+/** Show a button beside the link at the cursor while the editor has the focus. */
+function touchLinks(
+  atCursor: (state: EditorState) => LinkTarget | undefined,
+  follow: (address: string) => void,
+): Extension {
+  const offer = (state: EditorState): Tooltip | null => {
+    const target = completionStatus(state) === null ? atCursor(state) : undefined;
+    return target ? { pos: target.from, create: () => ({ dom: button(target, state, follow) }) } : null;
+  };
+  const offered = StateField.define<{ focused: boolean; tooltip: Tooltip | null }>({
+    create: () => ({ focused: false, tooltip: null }),
+    update({ focused, tooltip }, { state, docChanged, selection, effects }) {
+      const now = effects.find((effect) => effect.is(focusChanged))?.value ?? focused;
+      if (now === focused && !docChanged && !selection) return { focused, tooltip };
+      return { focused: now, tooltip: now ? offer(state) : null };
+    },
+    provide: (field) => showTooltip.from(field, ({ tooltip }) => tooltip),
+  });
+  return [offered, EditorView.focusChangeEffect.of((_, focusing) => focusChanged.of(focusing))];
+}
+
+function button(target: LinkTarget, state: EditorState, follow: (address: string) => void): HTMLElement {
+  const element = document.createElement("button");
+  element.type = "button";
+  element.className = "cm-follow";
+  element.textContent = messages.editor.follow[target.kind](state.sliceDoc(target.from, target.to));
+  // The editor keeps the focus, and with it this button, until the click.
+  element.onmousedown = (event) => event.preventDefault();
+  element.onclick = () => follow(target.href);
+  return element;
 }
 
 function decorate(view: EditorView, { path, index }: { path: string; index: LinkIndex }): DecorationSet {
   const builder = new RangeSetBuilder<Decoration>();
   for (const { from, to } of view.visibleRanges) {
     for (const link of linksIn(view.state.sliceDoc(from, to), from, path, index)) {
-      if (!inCode(view, link.from + 1)) builder.add(link.from, link.to, MARKS[link.kind]);
+      if (!inCode(view.state, link.from + 1)) builder.add(link.from, link.to, MARKS[link.kind]);
     }
   }
   return builder.finish();
 }
 
-function inCode(view: EditorView, position: number): boolean {
+function inCode(state: EditorState, position: number): boolean {
   for (
-    let node: ReturnType<ReturnType<typeof syntaxTree>["resolveInner"]> | null = syntaxTree(view.state).resolveInner(
-      position,
-    );
+    let node: ReturnType<ReturnType<typeof syntaxTree>["resolveInner"]> | null =
+      syntaxTree(state).resolveInner(position);
     node;
     node = node.parent
   ) {

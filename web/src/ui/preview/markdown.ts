@@ -12,6 +12,8 @@ export interface Place {
   /** The note's path. */
   readonly path: string;
   readonly index: LinkIndex;
+  /** Whether a click changes a box, and with it the text. */
+  readonly mayTick?: boolean;
 }
 
 const FRONT_MATTER = /^---[ \t]*\r?\n([\s\S]*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)/;
@@ -36,9 +38,31 @@ markdown.renderer.rules.image = pictureRule;
 /** Return a note's HTML. */
 export function toHtml(text: string, place: Place): string {
   const front = FRONT_MATTER.exec(text);
-  const body = front ? text.slice(front[0].length) : text;
   const properties = front ? `<pre class="front-matter">${escape(front[1] ?? "")}</pre>` : "";
-  return properties + markdown.render(body, { place });
+  return properties + markdown.render(bodyOf(text), { place });
+}
+
+/**
+ * Return where the boxes of a note have their marks, the characters between `[` and `]`, in the order in which the
+ * boxes are shown; null for one whose place is not known for certain.
+ */
+export function tasksOf(text: string, place: Place): (number | null)[] {
+  const body = bodyOf(text);
+  const starts = [0, ...Array.from(body.matchAll(/\r\n?|\n/g), (end) => end.index + end[0].length)];
+  return markdown
+    .parse(body, { place })
+    .filter((token) => token.children?.[0]?.type === "task")
+    .map((token) => {
+      const line = token.map?.[0] ?? 0;
+      const shown = body.slice(starts[line], starts[line + 1]).trimEnd();
+      const content = token.content.replace(/\n[^]*/, "").trimEnd();
+      if (!shown.endsWith(content)) return null;
+      return text.length - body.length + (starts[line] ?? 0) + shown.length - content.length + 1;
+    });
+}
+
+function bodyOf(text: string): string {
+  return text.slice(FRONT_MATTER.exec(text)?.[0].length ?? 0);
 }
 
 function placeOf(env: Env | undefined): Place {
@@ -131,7 +155,7 @@ function tagRule(state: StateInline, silent: boolean): boolean {
   return true;
 }
 
-/** Make boxes of `- [ ]`; they show what the text says, and are changed in the text. */
+/** Make boxes of `- [ ]`; they show what the text says. */
 function taskRule(state: StateCore): void {
   state.tokens.forEach((token, index) => {
     const item = state.tokens[index - 2];
@@ -141,7 +165,7 @@ function taskRule(state: StateCore): void {
     text.content = text.content.slice(task[0].length);
     const box = new state.Token("task", "input", 0);
     box.attrSet("type", "checkbox");
-    box.attrSet("disabled", "");
+    if (!placeOf(state.env).mayTick) box.attrSet("disabled", "");
     box.attrSet(
       "aria-label",
       token.children

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 
 import { LinkIndex } from "../../../src/ui/preview/links";
-import { toHtml } from "../../../src/ui/preview/markdown";
+import { tasksOf, toHtml } from "../../../src/ui/preview/markdown";
 import { sanitize } from "../../../src/ui/preview/sanitize";
 
 const index = new LinkIndex(["Ideas/boat.md", "Daily/2026-01-01.md", "attachments/plan.png", "Ideas/old/boat.md"]);
@@ -90,4 +90,33 @@ test.each(HOSTILE)("nothing of %s can run", (text) => {
       if (name === "href" || name === "src") expect(value).toMatch(/^(?:#|https?:|mailto:|tel:|data:image\/|$)/);
     }
   }
+});
+
+test("a box is where the text has it, whatever stands before it", () => {
+  const text = [
+    "---\ntitle: [ ] none\n---",
+    "# Trip",
+    "- [ ] pack",
+    "  > 1. [x] passport",
+    "> - - [X] deep  ",
+    ">     and more",
+    "```\n- [ ] code\n```",
+    "* no box",
+    "10) [ ] last [ ] word\r",
+    "-\t[x]\u00a0tabs",
+  ].join("\n");
+  const place = { path: "a.md", index };
+  const found = tasksOf(text, place);
+  expect(found.map((at) => at !== null && text.slice(at - 1, at + 3))).toEqual([
+    "[ ] ",
+    "[x] ",
+    "[X] ",
+    "[ ] ",
+    "[x]\u00a0",
+  ]);
+  const page = document.createElement("div");
+  page.append(sanitize(toHtml(text, { ...place, mayTick: true })));
+  const boxes = [...page.querySelectorAll<HTMLInputElement>("li.task input")];
+  expect(boxes.map((box) => box.checked)).toEqual([false, true, true, false, true]);
+  expect(boxes.every((box) => !box.disabled)).toBe(true);
 });

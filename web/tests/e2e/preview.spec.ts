@@ -1,0 +1,60 @@
+/** What can be done with a note as it reads, and with its links under a finger. */
+import { editorOf, eventually, expect, openNote, test, textOf } from "./fixtures";
+
+test("a box of the preview is ticked by pointer and keyboard, as an edit that every device gets", async ({
+  page,
+  folder,
+}) => {
+  await folder.write("list.md", "# List\n\n- [ ] milk\n- [x] bread\n");
+  await openNote(page, "list.md");
+  const box = (name: string) => page.getByRole("checkbox", { name });
+  await box("milk").click();
+  await expect(box("milk")).toBeChecked();
+  await eventually(
+    async () => (await folder.read("list.md")) === "# List\n\n- [x] milk\n- [x] bread\n",
+    "the folder has the tick",
+  );
+  await box("bread").focus();
+  await page.keyboard.press("Space");
+  await expect(box("bread")).not.toBeChecked();
+  await expect(box("bread")).toBeFocused();
+  await page.keyboard.press("Space");
+  await expect(box("bread")).toBeChecked();
+  await page.keyboard.press("Space");
+  await expect(box("bread")).not.toBeChecked();
+
+  // Each is one step of one's own undo.
+  await editorOf(page).focus();
+  await page.keyboard.press("Control+z");
+  await expect(box("bread")).toBeChecked();
+
+  // Where only the preview is shown, too; and what others do to the list moves no box.
+  await page.getByRole("button", { name: "Read", exact: true }).click();
+  await folder.write("list.md", "# List\n\n- [ ] eggs\n- [x] milk\n- [x] bread\n");
+  await expect(box("eggs")).toBeVisible();
+  await box("milk").click();
+  await eventually(
+    async () => (await folder.read("list.md")) === "# List\n\n- [ ] eggs\n- [ ] milk\n- [x] bread\n",
+    "the folder has the other tick",
+  );
+});
+
+test.describe("under a finger", () => {
+  test.use({ hasTouch: true, isMobile: true, viewport: { width: 360, height: 740 } });
+
+  test("the link at the cursor is followed by a button", async ({ page, server }) => {
+    await server.put("boat.md", "Ask [[Ada]] about #wood, or do not.\n");
+    await server.put("Ada.md", "a friend\n");
+    await page.goto("/#/note/boat.md");
+    const follow = page.getByRole("button", { name: /^(?:Open|Find) / });
+    await expect(editorOf(page)).toContainText("Ada");
+    await expect(follow).toBeHidden();
+    await page.locator(".cm-tag").tap();
+    await expect(follow).toHaveText("Find #wood");
+    await page.locator(".cm-link").tap();
+    await expect(follow).toHaveText("Open [[Ada]]");
+    await follow.tap();
+    await expect(page).toHaveURL(/#\/note\/Ada\.md$/);
+    await expect.poll(() => textOf(page)).toBe("a friend\n");
+  });
+});
