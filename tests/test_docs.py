@@ -16,7 +16,7 @@ import typer.main
 
 from tidenote.cli.main import app
 from tidenote.config import ServerConfig, SyncConfig
-from tidenote.core.intake import MAX_ABSENT_DOTS
+from tidenote.core.intake import MAX_ABSENT_DOTS, MAX_SIBLINGS_BYTES
 from tidenote.errors import CODES
 from tidenote.server.metrics import Metrics
 from tidenote.wire import messages
@@ -103,6 +103,7 @@ def test_the_limits_in_the_protocol_are_those_of_the_code() -> None:
         f"| {messages.MAX_TEXT_BYTES >> 20} MiB of UTF-8",
         f"| {messages.MAX_BASE_DOTS} |",
         f"| {MAX_ABSENT_DOTS} |",
+        f"| {MAX_SIBLINGS_BYTES >> 20} MiB | `value_too_large` |",
         f"| {ServerConfig().max_fragments} (a setting)",
         f"| {ServerConfig().max_blob_bytes >> 30} GiB",
         f"| {ServerConfig().write_timeout_ms // 1000} s (a setting) | `too_slow`",

@@ -106,6 +106,32 @@ def test_what_was_covered_before_is_not_looked_for_again() -> None:
     assert log.register(KEY).context.dots == {*absent, Dot(500, "lost")}
 
 
+def test_siblings_are_bounded_and_what_replaces_some_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidenote.core.intake.MAX_SIBLINGS_BYTES", 2000)
+    log = Log()
+
+    def text(name: str, base: str, size: int) -> Change:
+        return write(name, name * (size // len(name)), base=base)
+
+    assert codes(log.take_in([text("1a", "", 3000), text("2a", "1a", 4000)])) == ["taken", "taken"]
+    assert codes(log.take_in([text("3b", "", 100)])) == ["value_too_large"]
+    assert codes(log.take_in([text("4a", "2a", 600), text("5b", "", 600)])) == ["taken", "taken"]
+    assert codes(log.take_in([text("6c", "", 600), text("6d", "5b", 1200)])) == ["value_too_large"] * 2
+    assert codes(log.take_in([text("7b", "5b", 500), delete("8b", base="4a")])) == ["taken", "taken"]
+    (kept,) = log.register(KEY).siblings
+    assert kept.value == "7b" * 250
+
+
+def test_what_does_not_fit_at_the_new_name_stays_at_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidenote.core.intake.MAX_SIBLINGS_BYTES", 2000)
+    log = Log()
+    log.take_in([write("1a", base="")])
+    log.take_in([write("2a", base="", key="note:b.md"), delete("3a", base="1a", moved_to="note:b.md")])
+    log.take_in([write("4b", "b" * 1000, base="2z"), write("5c", "c" * 1000, base="1a", key="note:b.md")])
+    assert names(log.register(KEY).siblings) == "3a 4b"
+    assert names(log.register("note:b.md").siblings) == "2a 5c"
+
+
 def test_a_context_is_bounded_and_edits_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidenote.core.intake.MAX_ABSENT_DOTS", 3)
     log = Log()

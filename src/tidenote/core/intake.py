@@ -27,6 +27,9 @@ MAX_ROUNDS: Final = 8
 MAX_ABSENT_DOTS: Final = 5000
 """How many versions that never arrived a key's context may name: each further change of the key has to read them."""
 
+MAX_SIBLINGS_BYTES: Final = 2**22
+"""How large a key's siblings may become, together and in a message: they always travel in one."""
+
 
 class View(Protocol):
     """A consistent view of one vault's log, valid inside the transaction."""
@@ -208,6 +211,8 @@ class _Intake:
         target = change.moved_to
         if target and (target in refused_keys or not self.register(target).siblings):
             raise RefusedChange(f"there is no {target} that this could have moved to", "move_target_missing")
+        if not self.has_room(change.key, [change]):
+            raise RefusedChange("the concurrent versions of this key are too large together", "value_too_large")
 
     def has_too_many_absent(self, change: Change) -> bool:
         """Say whether a change names more versions that never arrived than a key's context may hold."""
@@ -217,6 +222,17 @@ class _Intake:
             return False
         unknown = unknown.difference(self.arrived_of(change.key, unknown))
         return bool(unknown) and len(absent) + len(unknown) > MAX_ABSENT_DOTS
+
+    def has_room(self, key: str, changes: Sequence[Change]) -> bool:
+        """Say whether a key's siblings stay small enough for one message, or at least do not grow."""
+        before = self.register(key)
+        if _weight([*before.siblings, *changes]) <= MAX_SIBLINGS_BYTES:
+            return True
+        after = before
+        for change in changes:
+            after = after.join(Register.of(change))
+        grows = _weight(after.siblings) > max(_weight(before.siblings), MAX_SIBLINGS_BYTES)
+        return not grows or len(after.siblings) == 1
 
     def append(self, version: Version) -> None:
         """Put a version into the log and join it into its key's register."""
@@ -254,12 +270,17 @@ class _Intake:
                 return
 
     def resolve(self, key: str) -> list[Settlement]:
-        """Return what settles a key; nothing, if that has to wait."""
+        """Return what settles a key; nothing, if that has to wait, or a key that it goes to would become too large."""
         try:
-            return resolve(key, self, self.on_tie, self.merge)
+            settlements = resolve(key, self, self.on_tie, self.merge)
         except TooMuchWork:
             self.batch.late.add(key)
             return []
+        written: dict[str, list[Change]] = {}
+        for number, settlement in enumerate(settlements, start=1):
+            change = settlement.change(Dot(self.batch.clock + number, self.author))
+            written.setdefault(change.key, []).append(change)
+        return settlements if all(self.has_room(*target) for target in written.items()) else []
 
     def marked(self, version: Version, before: Register) -> Version:
         """Return a version with the mark of what it replaces: whoever edits a note need not have looked at its merge.
@@ -318,6 +339,10 @@ class _Intake:
         return self.view.had_content(key, content_hash) or any(
             record is not None and record.content_hash == content_hash for record in replaced_now
         )
+
+
+def _weight(changes: Iterable[Change]) -> int:
+    return sum(change.weight for change in changes)
 
 
 def server_author(epoch: str) -> str:

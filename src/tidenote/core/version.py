@@ -79,6 +79,12 @@ class Change:
             return self.blob.sha256
         return None if self.value is None else hashlib.sha256(self.value.encode()).hexdigest()
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes the change takes in a message."""
+        dots = len(self.base or ()) + len(self.merged_from)
+        return 200 + len(self.key) + len((self.value or "").encode()) + 100 * dots
+
     def same_content(self, other: Change) -> bool:
         """Say whether both leave the same bytes at the key."""
         if self.blob and other.blob:

@@ -527,13 +527,7 @@ class ServerSession:
 
 def size_of(entry: CrdtEntry) -> int:
     """Return about how many bytes an entry takes in a message."""
-    return sum(size_of_change(change) for change in entry.register.siblings)
-
-
-def size_of_change(change: Change) -> int:
-    """Return about how many bytes a change takes in a message."""
-    dots = len(change.base or ()) + len(change.merged_from)
-    return 200 + len(change.key) + len((change.value or "").encode()) + 100 * dots
+    return sum(change.weight for change in entry.register.siblings)
 
 
 # ---------------------------------------------------------------------------------------------- client
@@ -725,7 +719,7 @@ def _fitting(pending: Sequence[Change]) -> int:
     """Return how many of the changes, from the first, one push holds; at least one if there is one."""
     size = 0
     for number, change in enumerate(pending):
-        size += size_of_change(change)
+        size += change.weight
         ends_rename = number > 0 and change.moved_to is not None and change.moved_to == pending[number - 1].key
         if number and not ends_rename and (number >= MAX_MESSAGE_CHANGES or size > MAX_MESSAGE_BYTES):
             return number
