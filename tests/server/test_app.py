@@ -144,6 +144,27 @@ async def test_pages_of_other_sites_are_refused_even_without_tokens(server: Runn
         pass
 
 
+async def test_no_answer_is_kept_or_lent_to_other_pages(server: Running) -> None:
+    async with httpx.AsyncClient(base_url=server.http_url) as http:
+        written = await http.put("/api/v1/notes/a.html", content="<script>", headers={"If-None-Match": "*"})
+        assert written.status_code == 200
+        for path in (
+            "/health",
+            "/api/v1/notes",
+            "/api/v1/notes/a.html",
+            "/api/v1/openapi",
+            "/api/v1/absent",
+            "/absent",
+        ):
+            for headers in ({}, {"Host": "rebound.example"}):
+                answer = await http.get(path, headers=headers)
+                assert answer.headers["x-content-type-options"] == "nosniff"
+                assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+                assert answer.headers["cache-control"] in ("no-store", "private, no-cache")
+                policy = answer.headers["content-security-policy"]
+                assert policy in ("frame-ancestors 'none'", "sandbox; default-src 'none'")
+
+
 async def test_other_names_that_lead_to_this_machine_are_refused_without_tokens(server: Running) -> None:
     async with httpx.AsyncClient(base_url=server.http_url) as http:
         for path in ("/health", "/metrics", "/api/v1/manifest", "/api/v1/sync?device_id=a", "/ws/sync"):

@@ -72,6 +72,18 @@ async def test_without_a_known_token_the_door_stays_shut(identity: Identity) -> 
         assert token not in caught.value.message
 
 
+async def test_what_a_page_of_another_site_embeds_is_refused(identity: Identity) -> None:
+    """Its browser sends no `Origin` then, but the cookie, if the sites are neighbours."""
+    cookie = {"cookie": f"{COOKIE}={await enrol(identity, 'browser', session=True)}"}
+    for door in (Door(identity), Door(identity, no_auth=True)):
+        for site in ("same-origin", "none"):
+            door.admit(head(sec_fetch_site=site, **cookie))
+        for site in ("cross-site", "same-site"):
+            with pytest.raises(AccessError) as caught:
+                door.admit(head(sec_fetch_site=site, **cookie))
+            assert caught.value.code == "forbidden"
+
+
 async def test_a_browser_s_cookie_opens_for_our_own_pages_only(identity: Identity) -> None:
     door = Door(identity)
     token = await enrol(identity, "browser", session=True)

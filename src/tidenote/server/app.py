@@ -43,6 +43,15 @@ OPEN_PATHS: Final = frozenset(("/health", "/api/v1/redeem", "/api/v1/csp-report"
 """What is answered to everyone; everything else asks who is there."""
 
 
+GUARDS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"frame-ancestors 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+)
+"""What an answer tells browsers if it says nothing else of it: keep no copy, and let no other page have anything."""
+
 PARTS: Final = (api, conflicts_api, history_api, notes_api, identity_api, holds_api, search_api)
 """The modules that serve REST."""
 
@@ -87,6 +96,7 @@ class _Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = _head(scope)
         scope["state"]["head"], scope["state"]["door"] = head, self._door
+        send = send if scope["type"] == ScopeType.WEBSOCKET else _guarded(send)
         try:
             self._door.check_site(head)
             if await self._serve_file(scope, head, send):
@@ -109,6 +119,18 @@ class _Gate:
         sent = {**answer.headers, "content-length": str(len(answer.body))}
         await _answer("http.response", answer.status, sent, b"" if head.method == "HEAD" else answer.body, send)
         return True
+
+
+def _guarded(send: Send) -> Send:
+    """Return what sends an answer with the headers that it lacks."""
+
+    async def send_guarded(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            given = {name.lower() for name, _ in message["headers"]}
+            message["headers"] = [*message["headers"], *(guard for guard in GUARDS if guard[0] not in given)]
+        await send(message)
+
+    return send_guarded
 
 
 # ---------------------------------------------------------------------------------------------- the socket

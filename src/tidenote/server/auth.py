@@ -23,6 +23,9 @@ COOKIE: Final = "tidenote_session"
 SOCKET: Final = "SOCKET"
 """The method of a request for a WebSocket, as `Head` has it."""
 
+ELSEWHERE: Final = frozenset(("cross-site", "same-site"))
+"""What a browser's `Sec-Fetch-Site` says if the page that asks is not ours, also where it sends no `Origin`."""
+
 SAFE_METHODS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 """What alters nothing, and may be asked with a cookie alone."""
 
@@ -172,8 +175,10 @@ class Door:
 
         Raises:
             AccessError: `unauthorized`; or `forbidden`, if a browser's cookie came with what a page of another site
-                could have made it send.
+                could have made it send, or such a page asks for something that it could not read, but time.
         """
+        if head.headers.get("sec-fetch-site") in ELSEWHERE:
+            raise AccessError("a page of another site asks", "forbidden")
         token = _bearer(head.headers)
         if self._no_auth:
             console = self._identity.console(token) if token else None

@@ -81,7 +81,7 @@ async def read_note(
     found = (await _register(hub, key)).winner
     if found is None or found.deleted:
         raise AccessError(f"there is no {key}", "not_found")
-    headers = {**DOWNLOAD_ONLY, "cache-control": "no-cache", "etag": etag_of(found.dot)}
+    headers = {**DOWNLOAD_ONLY, "cache-control": "private, no-cache", "etag": etag_of(found.dot)}
     if headers["etag"] in _tags(request, "if-none-match"):
         return Response(b"", status_code=304, headers=headers)
     if found.blob is None:

@@ -54,6 +54,7 @@ for (const auth of [false, true]) {
           };
           return [
             await attempt("/api/v1/notes", {}),
+            await attempt("/api/v1/notes", { mode: "no-cors" }),
             await attempt("/api/v1/sync?device_id=intruder", { method: "POST", body: sync }),
             // Simple requests are sent without asking first, and their answers hidden: the server has to refuse them.
             await attempt("/api/v1/sync?device_id=intruder", { method: "POST", body: sync, mode: "no-cors" }),
@@ -61,7 +62,7 @@ for (const auth of [false, true]) {
         },
         { origin: server.origin, sync: intrusion },
       );
-      expect(answers.slice(0, 2)).toEqual(["blocked", "blocked"]);
+      expect(answers.slice(0, 3)).toEqual(["blocked", "blocked", "blocked"]);
       expect(refused.join("\n")).toContain("CORS");
       other.server.close();
 
