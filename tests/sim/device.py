@@ -152,7 +152,7 @@ class Device:
         """How much came from outside so far: saves and messages."""
         self._armed: tuple[int, Callable[[], None]] | None = None
         self._dying = False
-        self._image: tuple[SimDisk, bytes] | None = None
+        self._image: tuple[SimDisk, bytes, dict[str, str]] | None = None
         self.power_rng: random.Random | None = None
         """Set if the process dies of a power cut: decides on what is lost."""
         if options.skew and self.rng.random() < 0.5:
@@ -238,19 +238,22 @@ class Device:
         if self._image is None:
             # A commit that is under way is not in it.
             image = self.database.serialize()
-            self._image = (self.disk.image(), image)
+            self._image = (self.disk.image(), image, self.world.people[self.name].in_editors())
 
     def roll_back(self) -> None:
         """Be set back to that image."""
         if self._image is None:
             return
         self.die()
-        disk, database = self._image
+        disk, database, unfinished = self._image
         self._image = None
         saved = self.texts()
         self.disk.become(disk)
         self.database.deserialize(database)
         self._set_back(saved)
+        for path, text in unfinished.items():
+            # The editor that was about to write it is not in the image: it has emptied it, and no more.
+            self.world.saved(self, path, text, "")
 
     def _set_back(self, destroyed: list[str]) -> None:
         world = self.world
@@ -263,7 +266,7 @@ class Device:
     def texts(self) -> list[str]:
         """Return all texts on this computer: in files, in editors that are about to write them, in the outbox."""
         files = [data.decode() for data in self.disk.files().values()]
-        return files + self.world.people[self.name].in_editors() + self.outbox_texts()
+        return files + list(self.world.people[self.name].in_editors().values()) + self.outbox_texts()
 
     def outbox_texts(self) -> list[str]:
         """Return the texts in the outbox, of a process that may be dead."""

@@ -55,9 +55,9 @@ class Person:
         self.world.words += 1
         return f"«{self.device.name}:{self.world.words:05}»"
 
-    def in_editors(self) -> list[str]:
-        """Return the texts of files that are empty, because an editor is about to write them."""
-        return list(self._busy.values())
+    def in_editors(self) -> dict[str, str]:
+        """Return, by path, the texts of files that are empty because an editor is about to write them."""
+        return dict(self._busy)
 
     # -- with a folder
 
