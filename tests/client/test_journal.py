@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from client.journals import (
     refused,
 )
 from core.changes import at, delete, dots, write
+from tidenote.client import journal_file
 from tidenote.client.journal import MAX_NEW_DOTS, REPLACED_WITHIN_MS, BrokenJournal, Journal, Meta, Write, set_aside
 from tidenote.core.register import join_all
 from tidenote.core.version import BlobRef, Change, Dot
@@ -129,6 +131,16 @@ def test_opening_twice_does_no_harm(journal: Journal) -> None:
     second.close()
 
 
+def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(journal_file, "MIGRATIONS", journal_file.MIGRATIONS[:2])
+        database = journal_file.open_database(tmp_path / "journal.db")
+    database.execute("INSERT INTO bases VALUES ('a.md', 3, 'x', 'h', 1, 2, '3', 'a.md', 0)")
+    database.close()
+    with closing(Journal(tmp_path / "journal.db")) as journal:
+        assert journal.bases() == {"a.md": entry("a.md", at("3x"), "h")}
+
+
 def test_a_file_of_a_later_version_is_left_alone(journal: Journal) -> None:
     journal._db.execute("PRAGMA user_version = 99")
     with pytest.raises(StorageError, match="later version") as caught:
@@ -222,7 +234,7 @@ def test_a_write_is_state_and_outbox_and_base_in_one(journal: Journal) -> None:
 
 
 def test_bases_are_set_and_forgotten(journal: Journal) -> None:
-    kept = entry("ä.md", at("3x"), None, inode=2**64 - 1, disk_name="a\u0308.md", unbased=True)
+    kept = entry("ä.md", at("3x"), None, inode=2**64 - 1, disk_name="a\u0308.md", unbased=True, arriving="new")
     journal.set_bases([kept, entry("gone.md")])
     journal.set_bases([entry("late.md")], ["gone.md", "never.md"])
     journal = reopened(journal)

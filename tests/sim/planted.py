@@ -408,14 +408,14 @@ def unseen_claimed() -> Iterator[None]:
 @planted("I4, I5, I8", within=10, kills=10)
 def early_base() -> Iterator[None]:
     """The base of a file is remembered before the file is written."""
-    put = Applier._put
+    announce = Applier._announce
 
-    async def remembering(self: Applier, action: plan.Write, source: bytes | Path) -> Sequence[BaseEntry]:
+    async def remembering(self: Applier, action: plan.Write | plan.MoveLocal, replaced: str | None) -> None:
+        await announce(self, action, replaced)
         remote = action.remote
         self._keep([BaseEntry(action.path, remote.dot, remote.content_hash, 0, 0, 0, action.disk_name)])
-        return await put(self, action, source)
 
-    with patch.object(Applier, "_put", remembering):
+    with patch.object(Applier, "_announce", remembering):
         yield
 
 

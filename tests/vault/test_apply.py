@@ -7,13 +7,13 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from tidenote.client.client import SyncClient
-from tidenote.client.journal import Journal, Write
+from tidenote.client.journal import BaseEntry, Journal, Write
 from tidenote.config import SyncConfig
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import RefusedChange, UnreachableError
@@ -74,6 +74,14 @@ class Bench:
 
     async def apply(self, *actions: plan.Action) -> Outcome:
         return await self.applier.apply(Plan(list(actions)))
+
+    def know(self, name: str, text: str) -> BaseEntry:
+        """Put a file that is remembered as what another device wrote; return that base."""
+        entry = self.put(name, text)
+        base = BaseEntry(name, Dot(3, "x"), entry.content_hash, entry.size, entry.mtime_ns, entry.inode, name)
+        self.journal.set_bases([base])
+        self.bases.put(base)
+        return base
 
     def pending(self) -> list[Change]:
         return [row.change for row in self.journal.pending()]
@@ -219,6 +227,21 @@ class TestIn:
             assert (here.root / "a.md").read_text() == (here.root / "b.md").read_text() == "mine"
             assert list(here.bases) == []
 
+    @pytest.mark.parametrize(("there", "expected"), [("mine", "known"), ("mine", None), (None, "known")])
+    async def test_what_was_saved_meanwhile_is_an_edit_of_what_was_there(
+        self, tmp_path: Path, there: str | None, expected: str | None
+    ) -> None:
+        async with bench(tmp_path) as here:
+            known = here.know("a.md", "known")
+            (here.root / "a.md").unlink()
+            if there:
+                here.put("a.md", there)
+            remote = here.remote("note:a.md", "theirs")
+            outcome = await here.apply(plan.Write("a.md", "a.md", remote, expected and sha(expected)))
+            assert (outcome.again, outcome.received) == ({"a.md"}, 0)
+            assert here.journal.bases() == {"a.md": known}
+            assert list(here.bases) == [known]
+
     async def test_a_name_that_the_disk_cannot_hold_is_told(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -286,8 +309,29 @@ class TestKilled:
             assert (here.root / "D/f.md").read_text() == "text"
             assert here.journal.bases() == {"d/f.md": expected_file("d/f.md", "D/f.md", sha("text"))}
 
+    async def test_of_a_file_that_was_replaced_both_are_known(self, tmp_path: Path) -> None:
+        async with bench(tmp_path) as here:
+            known = here.know("a.md", "old")
+            with pytest.raises(Killed):
+                await here.apply(plan.Write("a.md", "a.md", here.remote("note:a.md", "new"), sha("old")))
+            assert (here.root / "a.md").read_text() == "new"
+            assert here.journal.bases() == {"a.md": replace(known, arriving=sha("new"))}
+            # The next start finds that it came, and that something newer did.
+            with pytest.raises(Killed):
+                await here.apply(plan.Write("a.md", "a.md", here.remote("note:a.md", "newer"), sha("new")))
+            came = expected_file("a.md", "a.md", sha("new"))
+            assert here.journal.bases() == {"a.md": replace(came, arriving=sha("newer"))}
+
+    async def test_what_comes_where_one_was_deleted_is_no_edit_of_that(self, tmp_path: Path) -> None:
+        async with bench(tmp_path) as here:
+            here.know("a.md", "old")
+            (here.root / "a.md").unlink()
+            with pytest.raises(Killed):
+                await here.apply(plan.Write("a.md", "a.md", here.remote("note:a.md", "new"), None))
+            assert here.journal.bases() == {"a.md": expected_file("a.md", "a.md", sha("new"))}
+
     @pytest.mark.parametrize("open_files", [RealFiles, FoldingFiles])
-    async def test_a_file_under_its_own_name_needs_no_announcement(
+    async def test_a_new_file_under_its_own_name_needs_no_announcement(
         self, tmp_path: Path, open_files: Callable[[Path], RealFiles]
     ) -> None:
         async with bench(tmp_path, open_files) as here:

@@ -112,6 +112,7 @@ ONE, TWO, THREE = disk(PATH, "one"), disk(PATH, "two"), disk(PATH, "three")
 KNOWN = base(PATH, "one")
 GONE = base(PATH, None)
 EXPECTED = expected_file(PATH, PATH, sha("one"))
+REPLACING = replace(KNOWN, arriving=sha("two"))
 
 
 @pytest.mark.parametrize(
@@ -160,6 +161,17 @@ EXPECTED = expected_file(PATH, PATH, sha("one"))
         (ONE, EXPECTED, shown(None, NEW), [Delete(PATH, PATH, shown(None, NEW), sha("one"))]),
         (ONE, EXPECTED, None, [Push(ONE, frozenset(), unbased=True)]),
         (TWO, EXPECTED, shown("one"), [Push(TWO, frozenset(), unbased=True)]),
+        # a file that we were about to replace by "two" when we were killed: its bytes say which of both it is
+        (ONE, REPLACING, shown("one"), [Adopt(KNOWN)]),
+        (ONE, REPLACING, shown("two", NEW), [Write(PATH, PATH, shown("two", NEW), sha("one"))]),
+        (TWO, REPLACING, shown("two", NEW), [Adopt(base(PATH, "two", NEW))]),
+        (TWO, REPLACING, shown("three", NEWER), [Write(PATH, PATH, shown("three", NEWER), sha("two"))]),
+        (TWO, REPLACING, shown("one"), [Write(PATH, PATH, shown("one"), sha("two"))]),
+        # what somebody made of one of both, nobody knows of which; what somebody deleted, too
+        (THREE, REPLACING, shown("two", NEW), [Push(THREE, frozenset(), unbased=True)]),
+        (THREE, REPLACING, shown("one"), [Push(THREE, frozenset(), unbased=True)]),
+        (None, REPLACING, shown("one"), [Write(PATH, PATH, shown("one"), None)]),
+        (None, REPLACING, shown("two", NEW), [Write(PATH, PATH, shown("two", NEW), None)]),
     ],
 )
 def test_the_table(

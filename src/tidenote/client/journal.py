@@ -77,6 +77,7 @@ class BaseEntry:
         inode: as the disk says; 0 if it has none.
         disk_name: the path on this disk, if it cannot be `path`; else the same.
         unbased: whether the file's relation to `dot` is unknown.
+        arriving: SHA-256 in hex of the bytes that are about to take its place, and may have done so.
     """
 
     path: str
@@ -87,6 +88,7 @@ class BaseEntry:
     inode: int
     disk_name: str
     unbased: bool = False
+    arriving: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -553,7 +555,8 @@ class Journal:
         """Return what the folder held at each path."""
         with sqlite_errors(self.path):
             rows = self._db.execute(
-                "SELECT path, timestamp, device_id, content_hash, size, mtime_ns, inode, disk_name, unbased FROM bases"
+                "SELECT path, timestamp, device_id, content_hash, size, mtime_ns, inode, disk_name, unbased, arriving"
+                " FROM bases"
             ).fetchall()
         return {
             path: BaseEntry(
@@ -565,8 +568,9 @@ class Journal:
                 int(inode),
                 disk_name,
                 bool(unbased),
+                arriving,
             )
-            for path, timestamp, device_id, content_hash, size, mtime_ns, inode, disk_name, unbased in rows
+            for path, timestamp, device_id, content_hash, size, mtime_ns, inode, disk_name, unbased, arriving in rows
         }
 
     def set_bases(self, bases: Iterable[BaseEntry], forget: Iterable[str] = ()) -> None:
@@ -774,7 +778,7 @@ class Journal:
     def _put_bases(self, bases: Iterable[BaseEntry], forget: Iterable[str]) -> None:
         self._db.executemany("DELETE FROM bases WHERE path = ?", ((path,) for path in forget))
         self._db.executemany(
-            "INSERT OR REPLACE INTO bases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO bases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     entry.path,
@@ -785,6 +789,7 @@ class Journal:
                     str(entry.inode),
                     entry.disk_name,
                     entry.unbased,
+                    entry.arriving,
                 )
                 for entry in bases
             ),

@@ -47,6 +47,10 @@ MIGRATIONS: Final = (
     """
     CREATE TABLE quarantine (key TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
+    # 3: what is about to take a file's place.
+    """
+    ALTER TABLE bases ADD COLUMN arriving TEXT;
+    """,
 )
 """One script per schema version; `PRAGMA user_version` counts those that were run."""
 

@@ -301,7 +301,7 @@ class Applier:
         return (plan.tombstone(action.path, action.remote.dot),)
 
     async def _move(self, action: MoveLocal) -> Sequence[BaseEntry]:
-        await self._announce(action.path, action.disk_name, action.expected)
+        await self._announce(action, None)
         spelled, stat = await self._work.run(
             lambda: self._files.move(action.source_disk_name, action.disk_name, action.expected)
         )
@@ -328,21 +328,33 @@ class Applier:
         return winner
 
     async def _put(self, action: plan.Write, source: bytes | Path) -> Sequence[BaseEntry]:
-        remote = action.remote
-        await self._announce(action.path, action.disk_name, remote.content_hash)
-        spelled, stat = await self._work.run(lambda: self._files.write(action.disk_name, source, action.expected))
+        remote, before = action.remote, self._bases.get(action.path)
+        await self._announce(action, action.expected)
+        try:
+            spelled, stat = await self._work.run(lambda: self._files.write(action.disk_name, source, action.expected))
+        except Unexpected:
+            # Nothing came: what somebody saved there is an edit of what was there before.
+            if before and before != self._bases.get(action.path):
+                self._keep([before])
+            raise
         return (BaseEntry(action.path, remote.dot, remote.content_hash, stat.size, stat.mtime_ns, stat.inode, spelled),)
 
-    async def _announce(self, path: str, disk_name: str, content_hash: str | None) -> None:
-        """Remember for which path a file will be that the disk lists under another name, before it is there.
+    async def _announce(self, action: plan.Write | MoveLocal, replaced: str | None) -> None:
+        """Remember what a file will be, before it is there, if a crash right after that would leave us mistaken.
 
-        After a crash it would be taken for a new file of that name, and sent as one.
+        An edit of it would be taken for one of what we remember at its path (`replaced`, or nothing if that is gone);
+        and one that the disk lists under another name for a new file of that name.
         """
-        if disk_name == path and self._files.traits == DiskTraits():
-            return
-        listed = await self._work.run(lambda: self._listed(disk_name))
-        if self._bases.path_of(listed) != path and not self._bases.named(listed):
-            self._keep([plan.expected_file(path, listed, content_hash)])
+        path, content_hash = action.path, action.remote.content_hash
+        base = self._bases.file(path)
+        if base and replaced:
+            if base.content_hash != replaced:
+                base = plan.expected_file(path, base.disk_name, replaced)
+            self._keep([replace(base, arriving=content_hash)])
+        elif base or action.disk_name != path or self._files.traits != DiskTraits():
+            listed = await self._work.run(lambda: self._listed(action.disk_name))
+            if (base or self._bases.path_of(listed) != path) and self._bases.named(listed) <= {path}:
+                self._keep([plan.expected_file(path, listed, content_hash)])
 
     def _listed(self, disk_name: str) -> str:
         """Return how the disk will list a new file: folders that are there keep their spelling."""

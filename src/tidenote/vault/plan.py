@@ -10,6 +10,7 @@ The table, per path; "now" is the hash on disk, "known" the base's, "shown" the 
     now = known, shown is newer        write, delete or move the file, if the disk still holds what we saw
     base without a version             a file that we were about to put there, perhaps did: its bytes are ours; if it is
                                        gone nobody deleted it, and what else is there is unbased
+    base that was about to be replaced now = known: it was not; else it may have been: a base without a version
     no file, and its bytes not sent    push the deletion of what can never be sent, whatever is shown
 
 So bytes are overwritten only when they equal the base, and a base is set only for what the journal holds.
@@ -328,9 +329,9 @@ class _Planner:
         return None
 
     def _decide(self, path: str) -> None:
-        now, base = self.world.disk.get(path), self.world.bases.get(path)
-        remote = self.world.replica.get(path)
+        now, remote = self.world.disk.get(path), self.world.replica.get(path)
         now_hash = now.content_hash if now else None
+        base = _made_of(self.world.bases.get(path), now_hash)
         known_hash = base.content_hash if base else None
         if remote is None:
             self._decide_without_remote(path, now, base)
@@ -582,6 +583,13 @@ def _base_of(entry: DiskEntry, dot: Dot | None, *, unbased: bool = False) -> Bas
     return BaseEntry(
         entry.path, dot, entry.content_hash, entry.size, entry.mtime_ns, entry.inode, entry.disk_name, unbased
     )
+
+
+def _made_of(base: BaseEntry | None, now_hash: str | None) -> BaseEntry | None:
+    """Return the base, or what was to replace it if the file does not have its bytes any more."""
+    if base is None or base.arriving is None or base.content_hash == now_hash:
+        return base
+    return expected_file(base.path, base.disk_name, base.arriving)
 
 
 def _dots(base: BaseEntry | None) -> frozenset[Dot]:
