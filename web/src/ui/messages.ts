@@ -160,6 +160,7 @@ export const messages = {
     signedOut: "The server does not know this browser any more. What you wrote here is still here.",
     pairAgain: "Pair it again",
     note: {
+      unsaved: "What you wrote last is not saved yet",
       pending: "In this browser, not on the server yet",
       onServer: "On the server",
       has: (devices: readonly string[]) => `${list(devices)} ${devices.length > 1 ? "have" : "has"} it`,

@@ -49,6 +49,26 @@ test("what was typed the moment before a tab goes away is there when it comes ba
   await expect.poll(() => textOf(again)).toBe("words and a last one");
 });
 
+test("what was typed in a tab that goes away is in the one that stays", async ({ page, context, server }) => {
+  await server.put("note.md", "words");
+  await openNote(page, "note.md");
+  const other = await context.newPage();
+  await openNote(other, "note.md");
+  await editorOf(other).focus();
+  await other.keyboard.press("Control+End");
+  await other.keyboard.insertText(" and a last one");
+  await other.close({ runBeforeUnload: true });
+  await expect.poll(() => textOf(page)).toBe("words and a last one");
+});
+
+test("a network that swallows everything keeps nobody from their notes", async ({ page, server }) => {
+  await server.put("note.md", "words");
+  await openNote(page, "note.md");
+  await page.route("**/api/v1/**", () => undefined);
+  await page.reload();
+  await expect.poll(() => textOf(page)).toBe("words");
+});
+
 test("a server that goes away and comes back is noticed by itself", async ({ page, server }) => {
   await server.put("note.md", "words");
   await openNote(page, "note.md");

@@ -30,6 +30,8 @@ export interface SessionEvents {
   moved(path: string): void;
   /** A save did not go well; it is tried again, and nothing more is said until one did. */
   failed(error: unknown): void;
+  /** After that, one did. */
+  recovered(): void;
 }
 
 /** What stands in an editor and not in the replica when its note is let go of. */
@@ -171,6 +173,7 @@ export class NoteSession {
       if (!this.#left) this.#timer ??= setTimeout(() => void this.flush(), RETRY_AFTER_MS);
       return;
     }
+    if (this.#failing && !this.#left) this.events.recovered();
     this.#failing = false;
     // A tab that goes away has put its text aside as it was.
     if (this.#ended) return;
@@ -191,6 +194,7 @@ export class NoteSession {
     if (text === undefined) {
       // A text that is open stays: what is typed over it is merged with the one that is still to come.
       if (isBefore) this.#become("away");
+      this.events.note(note);
       return;
     }
     if (text === null) {

@@ -13,15 +13,17 @@ let lastId = 0;
 
 export const toasts: { list: Toast[] } = $state({ list: [] });
 
-/** Show a message for eight seconds; one with `sticky` stays until it is closed. */
+/** Show a message for eight seconds; one with `sticky` stays until it is closed. Return what closes it. */
 export function toast(
   text: string,
   options: Partial<Pick<Toast, "kind" | "action">> & { sticky?: boolean } = {},
-): void {
+): () => void {
   lastId += 1;
   const id = lastId;
   toasts.list.push({ id, text, kind: options.kind ?? "info", action: options.action });
-  if (!options.sticky) setTimeout(() => dismiss(id), SHOWN_MS);
+  const close = () => dismiss(id);
+  if (!options.sticky) setTimeout(close, SHOWN_MS);
+  return close;
 }
 
 export function dismiss(id: number): void {

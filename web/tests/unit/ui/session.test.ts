@@ -49,6 +49,7 @@ async function openNote(replica: Replica): Promise<Opened> {
     kept: () => told.push("kept"),
     moved: (path) => told.push(`moved ${path}`),
     failed: (error) => told.push(`failed ${String(error)}`),
+    recovered: () => told.push("recovered"),
   });
   closers.unshift(() => session.end());
   await session.refresh();
@@ -245,7 +246,7 @@ test("a failure is told once, and again after a save that went well", async () =
     put.mockRestore();
     await session.flush();
   }
-  expect(told).toEqual(["failed Error: full", "failed Error: full"]);
+  expect(told).toEqual(["failed Error: full", "recovered", "failed Error: full", "recovered"]);
   expect(await textIn(replica)).toBe("one two three");
 });
 
