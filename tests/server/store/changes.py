@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from tidenote.core.intake import Batch, Refused, Taken
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.server.store.contract import Store
+from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
 from tidenote.wire.session import Page
 
 WALL_MS = 1_760_000_000_000
@@ -68,7 +69,12 @@ def names(page: Page) -> list[str]:
 
 
 def pages(
-    store: Store, cursor: int = 0, *, vault: str = "main", max_changes: int = 500, max_bytes: int = 2**20
+    store: Store,
+    cursor: int = 0,
+    *,
+    vault: str = "main",
+    max_changes: int = MAX_MESSAGE_CHANGES,
+    max_bytes: int = MAX_MESSAGE_BYTES,
 ) -> list[Page]:
     """Return all pages after a cursor, as a client reads them."""
     found = []

@@ -14,6 +14,7 @@ from tidenote.errors import AccessError, ConfigError, ProtocolError, StorageErro
 from tidenote.server.store.contract import GENERATION_GAP, Store
 from tidenote.server.store.memory import MemoryStore
 from tidenote.server.store.sql import SqlStore
+from tidenote.wire.messages import SyncAck, encode, from_entries
 from tidenote.wire.session import Page
 
 KINDS = ("memory", "sqlite")
@@ -418,6 +419,17 @@ def test_a_page_keeps_within_its_bytes_but_has_at_least_one_key(store: Store) ->
     take(store, change("a", 1, "x" * 50_000), change("b", 2, "ü" * 500), change("c", 3, "ü" * 500), change("d", 4, "x"))
     found = pages(store, max_bytes=2000)
     assert [names(page) for page in found] == [[note("a")], [note("b")], [note("c"), note("d")]]
+
+
+def test_a_page_is_a_message_that_every_websocket_library_takes(store: Store) -> None:
+    """Many take 1 MiB unless told otherwise; Markdown grows by its line ends and quotes in JSON."""
+    text = 'A line of "quoted" words, as they are.\n' * 300
+    for number in range(1, 150):
+        take(store, change(f"n{number}", number, text, base=[]))
+    found = pages(store)
+    assert len(found) > 1
+    for page in found:
+        assert len(encode(SyncAck(page.up_to, from_entries(list(page.entries)), "1-00000000"))) < 2**20
 
 
 @pytest.mark.parametrize("max_changes", [1, 2, 3, 4, 5])
