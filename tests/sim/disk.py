@@ -359,7 +359,7 @@ class SimDisk:
             raise _error(errno.ELOOP, name)
         return self._descriptor(node)
 
-    def create(self, parent: int, name: str) -> int:
+    def create(self, parent: int, name: str, mode: int = 0o600) -> int:
         self._step("create", writing=True)
         folder = self._node_of(parent)
         if self._find(folder, _plain(name)):

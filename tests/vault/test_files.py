@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -277,6 +277,24 @@ class TestWriting:
         files.write("a.md", b"two", ONE)
         assert tree(root) == {"a.md": b"two"}
         assert stat.S_IMODE((root / "a.md").stat().st_mode) == 0o640
+
+    @pytest.mark.parametrize("source", ["bytes", "file"])
+    def test_nobody_else_reads_a_private_note_while_it_is_replaced(self, root: Path, source: str) -> None:
+        modes: list[int] = []
+
+        class Watched(disk.LocalDisk):
+            def fsync(self, descriptor: int) -> None:
+                modes.append(stat.S_IMODE(self.fstat(descriptor).st_mode))
+                super().fsync(descriptor)
+
+        (root / "a.md").write_bytes(b"one")
+        (root / "a.md").chmod(0o600)
+        download = root / ".tidenote" / "download"
+        download.touch(mode=0o600)
+        with closing(RealFiles(root, Watched())) as files:
+            modes.clear()
+            files.write("a.md", b"two" if source == "bytes" else download, ONE)
+        assert modes[0] == stat.S_IMODE((root / "a.md").stat().st_mode) == 0o600
 
     def test_a_file_from_the_state_folder_is_moved_into_place(self, files: RealFiles, root: Path) -> None:
         source = root / ".tidenote" / "download"

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import IO, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -356,7 +356,8 @@ class Rest:
         async with self._send("GET", f"/api/v1/blobs/{blob.sha256}", headers=headers) as response:
             if response.status_code not in (200, 206):
                 raise await _error_of(response)
-            with _disk_errors(part), part.open("r+b" if offset and response.status_code == 206 else "wb") as file:
+            mode = "r+b" if offset and response.status_code == 206 else "wb"
+            with _disk_errors(part), _open_private(part, mode) as file:
                 file.seek(0, os.SEEK_END)
                 async for chunk in response.aiter_bytes(CHUNK_BYTES):
                     if file.tell() + len(chunk) > blob.size:
@@ -487,6 +488,11 @@ async def _chunks(source: Path, offset: int, end: int) -> AsyncIterator[bytes]:
         raise RefusedChange(f"{source} cannot be read: {error.strerror}", "blob_missing") from error
     if offset < end:
         raise RefusedChange(f"{source} became shorter while it was uploaded", "blob_missing")
+
+
+def _open_private(path: Path, mode: str) -> IO[bytes]:
+    """Open a file that nobody else can read, should it be made."""
+    return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def _finish(part: Path, into: Path) -> None:

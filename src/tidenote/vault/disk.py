@@ -63,8 +63,8 @@ class Disk(Protocol):
         """Open a file that is no link for reading, without waiting for anybody."""
         ...
 
-    def create(self, parent: int, name: str) -> int:
-        """Create and open a file where nothing is."""
+    def create(self, parent: int, name: str, mode: int = 0o600) -> int:
+        """Create and open a file where nothing is; only its owner may read it, unless the mode says otherwise."""
         ...
 
     def dup(self, descriptor: int) -> int:
@@ -158,10 +158,10 @@ class LocalDisk:
         """Open a file that is no link for reading. O_NONBLOCK, so that a pipe does not wait for its writer."""
         return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
 
-    def create(self, parent: int, name: str) -> int:
+    def create(self, parent: int, name: str, mode: int = 0o600) -> int:
         """Create and open a file where nothing is."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(name, flags, 0o666, dir_fd=parent)
+        return os.open(name, flags, mode, dir_fd=parent)
 
     def dup(self, descriptor: int) -> int:
         """Return another descriptor of the same folder."""

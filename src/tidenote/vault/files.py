@@ -268,9 +268,9 @@ class RealFiles:
             temporary = self._fill(parent, source)
             try:
                 landing = self._stat_at(parent, temporary)
+                # Before, nobody but its owner could read it: what others could not read stays so.
+                self._disk.chmod(parent, temporary, known[1] if known else self._mode)
                 if known:
-                    # What nobody but the file's owner could read stays so.
-                    self._disk.chmod(parent, temporary, known[1])
                     self._replace(parent, temporary, name, path, known[0], landing)
                 else:
                     self._put(parent, temporary, parent, name, path)
@@ -374,7 +374,6 @@ class RealFiles:
             source.unlink()
         descriptor = self._disk.open_file(parent, temporary)
         try:
-            self._disk.chmod(parent, temporary, self._mode)
             self._disk.fsync(descriptor)
         finally:
             self._disk.close(descriptor)
@@ -530,7 +529,7 @@ class RealFiles:
     def _probe(self) -> tuple[DiskTraits, int]:
         """Find out how the disk tells names apart, and which mode new files get."""
         name = f"probe-{self._disk.nonce()}-\u00e9"
-        self._create(self._state, name, ())
+        self._disk.close(self._disk.create(self._state, name, 0o666))
         try:
             mode = stat_bits.S_IMODE(self._disk.stat(self._state, name).st_mode)
             upper, decomposed = name.upper(), unicodedata.normalize("NFD", name)

@@ -205,7 +205,8 @@ test("different pictures of one name are shown, and both can be kept", async ({ 
     const sha256 = createHash("sha256").update(bytes).digest("hex");
     const upload = { method: "PUT", body: bytes, headers: { "Upload-Length": String(bytes.length) } };
     expect((await fetch(`${server.origin}/api/v1/blobs/${sha256}`, upload)).ok).toBe(true);
-    const blob = { sha256, size: bytes.length };
+    // Whatever the author says that it is, it is shown as its name says, and never as a page.
+    const blob = { sha256, size: bytes.length, media_type: "text/html" };
     await push(server, device_id, [{ key: "file:map.gif", value: "", timestamp: 5, device_id, base: [], blob }]);
   }
   await openConflict(page, "map.gif");

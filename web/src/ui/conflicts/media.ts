@@ -1,4 +1,4 @@
-/** What a file is, by its name, where its author did not say. Pure. */
+/** What a file is, by its name. Pure. */
 
 const TYPES: Readonly<Record<string, string>> = {
   png: "image/png",
