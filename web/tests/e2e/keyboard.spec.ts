@@ -83,3 +83,15 @@ test("every place is reached by G and a letter, and the content by one key", asy
   await expect(page).toHaveURL(/#\/search$/);
   await expect(page.getByRole("searchbox")).toBeFocused();
 });
+
+test("a page that gets the focus because what had it is gone has no ring around it", async ({ page }) => {
+  await page.setViewportSize({ width: 360, height: 740 });
+  await page.goto("/#/notes");
+  await expect(page.getByRole("heading", { level: 1, name: "Notes" })).toBeVisible();
+  await page.keyboard.press("g");
+  await page.keyboard.press("d");
+  await expect(page.getByRole("heading", { level: 1, name: "Devices" })).toBeVisible();
+  const main = page.getByRole("main");
+  await expect(main).toBeFocused();
+  await expect(main).toHaveCSS("outline-style", "none");
+});
