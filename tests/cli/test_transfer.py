@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from pathlib import Path
 
@@ -50,8 +51,16 @@ def test_import_brings_in_what_is_new_and_says_what_it_did(tmp_path: Path) -> No
         done = tidenote("import", tmp_path / "old", "--data", here.data)
         assert "1 file is new in vault main, 1 was there already" in done.stdout
         assert "todo.md is there with another text: this one is todo (imported).md" in done.stdout
+        # What the message says takes it back, and nothing of the import before.
+        undo = next(line for line in done.stdout.splitlines() if line.startswith("`tidenote undo"))
+        token = tidenote("pair", "--device", "laptop", "--token", "--data", here.data).stdout.strip()
+        tidenote(*here.link("laptop"), "--token", token, "--once")
+        taken = tidenote(*shlex.split(undo.split("`")[1])[1:], "--dir", here.folder("laptop"))
+        assert "1 note taken back" in taken.stdout
+        tidenote("import", tmp_path / "old", "--data", here.data)
         assert tidenote("import", tmp_path / "nowhere", "--data", here.data, check=False).returncode == 2
         # It wrote, and keeps nothing: nobody waits for it to have the latest.
-        assert json.loads(tidenote("devices", "--json", "--data", here.data).stdout)["devices"] == []
+        devices = json.loads(tidenote("devices", "--json", "--data", here.data).stdout)["devices"]
+        assert [device["device_id"] for device in devices] == ["laptop"]
     tidenote("export", tmp_path / "out", "--data", here.data)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"todo.md", "todo (imported).md", "a.md"}
