@@ -11,6 +11,7 @@ import pytest
 
 import tidenote as package
 from e2e.processes import environment, tidenote
+from tidenote.cli import console
 
 
 def test_version() -> None:
@@ -53,6 +54,18 @@ def test_an_unexpected_failure_is_one_line_and_a_traceback_only_on_demand(tmp_pa
     assert debug.returncode == 1
     assert "Traceback" in debug.stderr
     assert debug.stderr.splitlines()[-1] == plain.stderr.strip()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_without_standard_streams_commands_end_as_with_them(tmp_path: Path, closed: str) -> None:
+    """As services and scripts start programs: what is closed must not fail a command, nor be given to a journal."""
+    (tmp_path / "a.md").write_bytes(b"a")
+    script = f'exec "$@" {closed}'
+    command = [sys.executable, "-m", "tidenote", "sync", tmp_path, "--endpoint", "ws://127.0.0.1:9/ws/sync"]
+    run = ["sh", "-c", script, "sh", *map(str, command)]
+    done = subprocess.run(run, capture_output=True, stdin=subprocess.DEVNULL, env=environment(), check=False)
+    assert done.returncode == console.USAGE, "it cannot ask"
+    assert (b"--yes" in done.stderr) == ("2>" not in closed)
 
 
 def test_starting_is_quick_because_the_server_is_not_imported() -> None:

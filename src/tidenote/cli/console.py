@@ -55,6 +55,21 @@ def example(*lines: str) -> str:
     return "\n".join(("\b", "Example:", *(f"  {line}" for line in lines)))
 
 
+def open_standard_streams() -> None:
+    """Let what was closed before we started lead nowhere: what a service or `2>&-` closed is not ours to fail on.
+
+    Else the next file that is opened, the journal, say, got its number, and whatever is printed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number, which is this one.
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 for good
+
+
 def say(text: str = "") -> None:
     """Print a line for people, at once."""
     typer.echo(harmless(text))

@@ -117,6 +117,7 @@ app.command("demo", epilog=_example("tidenote demo", "tidenote demo --dir /tmp/n
 
 def main() -> None:
     """Run the command that the process was started with, and end the process."""
+    console.open_standard_streams()
     try:
         app()
     except Exception as error:
