@@ -152,7 +152,7 @@ class TestFull:
         put(root, "bad\\.tmp", b"x")
         scan = scan_folder(files, IgnoreRules(), Bases())
         assert scan.entries.keys() == {"a.md"}
-        assert scan.skipped.keys() == {"bad \\xff.md", "back\\slash.md", "new\nline.md", "bad\\folder"}
+        assert scan.skipped.keys() == {"bad \\xff.md", "back\\slash.md", "new\\nline.md", "bad\\folder"}
 
     def test_unreadable_files_and_folders_are_skipped(
         self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch

@@ -129,6 +129,13 @@ async def test_a_folder_that_cannot_be_watched_is_polled(
             await asyncio.sleep(0.02)
 
 
+async def test_so_is_one_with_a_name_that_the_watcher_cannot_tell(root: Path) -> None:
+    """It fails while it watches, in a way of its own; what happens meanwhile and later is found all the same."""
+    async with listening(root) as listener:
+        (root / os.fsdecode(b"folder \xff")).mkdir()
+        await listener.until(lambda: listener.everywhere >= 3)
+
+
 async def test_a_flood_of_hints_means_look_everywhere(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_BURST", 10)
     async with listening(root) as listener:

@@ -412,4 +412,6 @@ def _take(found: Iterator[_Found], number: int) -> list[_Found]:
 
 
 def _printable(name: str) -> str:
-    return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    """Return a name as one line for people: a terminal would obey its control characters."""
+    text = name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -62,8 +62,10 @@ async def hints(
                 async with aclosing(_watch(root, wanted, armed)) as found:
                     async for hint in found:
                         yield hint
-            except (OSError, RuntimeError) as error:
-                logger.warning("cannot watch %s, looking every %g s instead: %s", root, poll_interval_s, error)
+            # In a group if it fails under way: at a name that is no UTF-8, or where no more watches are allowed.
+            except* (OSError, RuntimeError) as failed:
+                why = failed.exceptions[0]
+                logger.warning("cannot watch %s, looking every %g s instead: %s", root, poll_interval_s, why)
         armed.set()
         until = time.monotonic() + RETRY_S
         while not watch or time.monotonic() < until:
