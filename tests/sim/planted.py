@@ -410,10 +410,9 @@ def early_base() -> Iterator[None]:
     """The base of a file is remembered before the file is written."""
     announce = Applier._announce
 
-    async def remembering(self: Applier, action: plan.Write | plan.MoveLocal, replaced: str | None) -> None:
-        await announce(self, action, replaced)
-        remote = action.remote
-        self._keep([BaseEntry(action.path, remote.dot, remote.content_hash, 0, 0, 0, action.disk_name)])
+    def remembering(self: Applier, steps: Sequence[plan.Write | plan.MoveLocal]) -> None:
+        announce(self, steps)
+        self._keep([BaseEntry(it.path, it.remote.dot, it.remote.content_hash, 0, 0, 0, it.disk_name) for it in steps])
 
     with patch.object(Applier, "_announce", remembering):
         yield

@@ -70,7 +70,7 @@ class Bench:
         winner = self.journal.winner(key)
         base = frozenset({winner.dot}) if winner else frozenset[Dot]()
         [change] = self.journal.write([Write(key, text, blob, base)])
-        return Remote(change.dot, change.content_hash)
+        return Remote(change.dot, change.content_hash, is_blob=blob is not None)
 
     async def apply(self, *actions: plan.Action) -> Outcome:
         return await self.applier.apply(Plan(list(actions)))
@@ -211,6 +211,7 @@ class TestIn:
 
     async def test_what_is_not_as_planned_is_looked_at_again(self, tmp_path: Path) -> None:
         async with bench(tmp_path) as here:
+            known = here.know("a.md", "other")
             here.put("a.md", "mine")
             here.put("b.md", "mine")
             deletion = Remote(Dot(5, "x"), None)
@@ -225,7 +226,8 @@ class TestIn:
             assert outcome.again == {"a.md", "b.md", "stale.md"}
             assert outcome.received == 0
             assert (here.root / "a.md").read_text() == (here.root / "b.md").read_text() == "mine"
-            assert list(here.bases) == []
+            assert list(here.bases) == [known]
+            assert here.journal.bases() == {"a.md": known}
 
     @pytest.mark.parametrize(("there", "expected"), [("mine", "known"), ("mine", None), (None, "known")])
     async def test_what_was_saved_meanwhile_is_an_edit_of_what_was_there(
@@ -324,21 +326,23 @@ class TestKilled:
 
     async def test_what_comes_where_one_was_deleted_is_no_edit_of_that(self, tmp_path: Path) -> None:
         async with bench(tmp_path) as here:
-            here.know("a.md", "old")
+            known = here.know("a.md", "old")
             (here.root / "a.md").unlink()
             with pytest.raises(Killed):
                 await here.apply(plan.Write("a.md", "a.md", here.remote("note:a.md", "new"), None))
-            assert here.journal.bases() == {"a.md": expected_file("a.md", "a.md", sha("new"))}
+            assert here.journal.bases() == {"a.md": replace(known, arriving=sha("new"))}
 
     @pytest.mark.parametrize("open_files", [RealFiles, FoldingFiles])
-    async def test_a_new_file_under_its_own_name_needs_no_announcement(
+    async def test_a_new_file_under_its_own_name_is_known_by_its_bytes(
         self, tmp_path: Path, open_files: Callable[[Path], RealFiles]
     ) -> None:
         async with bench(tmp_path, open_files) as here:
             remote = here.remote("note:d/a.md", "text")
             with pytest.raises(Killed):
                 await here.apply(plan.Write("d/a.md", "d/a.md", remote, None))
-            assert here.journal.bases() == {}
+            assert here.journal.bases() == {
+                "d/a.md": BaseEntry("d/a.md", None, None, 0, 0, 0, "d/a.md", arriving=sha("text"))
+            }
 
 
 class TestFetching:

@@ -113,6 +113,8 @@ KNOWN = base(PATH, "one")
 GONE = base(PATH, None)
 EXPECTED = expected_file(PATH, PATH, sha("one"))
 REPLACING = replace(KNOWN, arriving=sha("two"))
+RETURNING = replace(GONE, arriving=sha("two"))
+ARRIVING = BaseEntry(PATH, None, None, 0, 0, 0, PATH, arriving=sha("two"))
 
 
 @pytest.mark.parametrize(
@@ -161,12 +163,18 @@ REPLACING = replace(KNOWN, arriving=sha("two"))
         (ONE, EXPECTED, shown(None, NEW), [Delete(PATH, PATH, shown(None, NEW), sha("one"))]),
         (ONE, EXPECTED, None, [Push(ONE, frozenset(), unbased=True)]),
         (TWO, EXPECTED, shown("one"), [Push(TWO, frozenset(), unbased=True)]),
-        # a file that we were about to replace by "two" when we were killed: its bytes say which of both it is
+        # we were about to put "two" there when we were killed: the bytes say whether we did
         (ONE, REPLACING, shown("one"), [Adopt(KNOWN)]),
         (ONE, REPLACING, shown("two", NEW), [Write(PATH, PATH, shown("two", NEW), sha("one"))]),
         (TWO, REPLACING, shown("two", NEW), [Adopt(base(PATH, "two", NEW))]),
         (TWO, REPLACING, shown("three", NEWER), [Write(PATH, PATH, shown("three", NEWER), sha("two"))]),
         (TWO, REPLACING, shown("one"), [Write(PATH, PATH, shown("one"), sha("two"))]),
+        (None, ARRIVING, shown("two", NEW), [Write(PATH, PATH, shown("two", NEW), None)]),
+        (TWO, ARRIVING, shown("three", NEWER), [Write(PATH, PATH, shown("three", NEWER), sha("two"))]),
+        (TWO, ARRIVING, shown(None, NEWER), [Delete(PATH, PATH, shown(None, NEWER), sha("two"))]),
+        (THREE, ARRIVING, shown("two", NEW), [Push(THREE, frozenset(), unbased=True)]),
+        (None, RETURNING, shown("two", NEW), [Write(PATH, PATH, shown("two", NEW), None)]),
+        (TWO, RETURNING, shown("three", NEWER), [Write(PATH, PATH, shown("three", NEWER), sha("two"))]),
         # what somebody made of one of both, nobody knows of which; what somebody deleted, too
         (THREE, REPLACING, shown("two", NEW), [Push(THREE, frozenset(), unbased=True)]),
         (THREE, REPLACING, shown("one"), [Push(THREE, frozenset(), unbased=True)]),

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeGuard, TypeVar
 
 from tidenote.client.journal import BaseEntry, Journal, Write
 from tidenote.config import SyncConfig
@@ -282,6 +282,7 @@ class Applier:
         self, steps: Sequence[LocalStep], act: Callable[[LocalStep], Awaitable[Sequence[BaseEntry]]], outcome: Outcome
     ) -> None:
         for batch in _batches(steps, _size):
+            self._announce([step for step in batch if _comes_at_once(step)])
             # Different paths may wait for the disk at the same time.
             found = await self._work.gather(*(self._attempt(step, act(step), outcome) for step in batch))
             self._keep([base for bases in found for base in bases])
@@ -290,7 +291,11 @@ class Applier:
         self, action: Local, doing: Awaitable[Sequence[BaseEntry]], outcome: Outcome
     ) -> Sequence[BaseEntry]:
         with _Noting(action, outcome):
-            bases = await doing
+            try:
+                bases = await doing
+            except Unexpected:
+                self._take_back(action.path)
+                raise
             outcome.received += bool(bases)
             outcome.deleted_in += isinstance(action, Delete)
             return bases
@@ -301,7 +306,7 @@ class Applier:
         return (plan.tombstone(action.path, action.remote.dot),)
 
     async def _move(self, action: MoveLocal) -> Sequence[BaseEntry]:
-        await self._announce(action, None)
+        await self._announce_name(action)
         spelled, stat = await self._work.run(
             lambda: self._files.move(action.source_disk_name, action.disk_name, action.expected)
         )
@@ -328,33 +333,43 @@ class Applier:
         return winner
 
     async def _put(self, action: plan.Write, source: bytes | Path) -> Sequence[BaseEntry]:
-        remote, before = action.remote, self._bases.get(action.path)
-        await self._announce(action, action.expected)
-        try:
-            spelled, stat = await self._work.run(lambda: self._files.write(action.disk_name, source, action.expected))
-        except Unexpected:
-            # Nothing came: what somebody saved there is an edit of what was there before.
-            if before and before != self._bases.get(action.path):
-                self._keep([before])
-            raise
+        remote = action.remote
+        await self._announce_name(action)
+        spelled, stat = await self._work.run(lambda: self._files.write(action.disk_name, source, action.expected))
         return (BaseEntry(action.path, remote.dot, remote.content_hash, stat.size, stat.mtime_ns, stat.inode, spelled),)
 
-    async def _announce(self, action: plan.Write | MoveLocal, replaced: str | None) -> None:
-        """Remember what a file will be, before it is there, if a crash right after that would leave us mistaken.
+    def _announce(self, steps: Iterable[plan.Write | MoveLocal]) -> None:
+        """Remember what will be at some paths, before it is there.
 
-        An edit of it would be taken for one of what we remember at its path (`replaced`, or nothing if that is gone);
-        and one that the disk lists under another name for a new file of that name.
+        After a crash right then it would be taken for an edit of what we remember there, and sent as one.
         """
-        path, content_hash = action.path, action.remote.content_hash
-        base = self._bases.file(path)
-        if base and replaced:
-            if base.content_hash != replaced:
-                base = plan.expected_file(path, base.disk_name, replaced)
-            self._keep([replace(base, arriving=content_hash)])
-        elif base or action.disk_name != path or self._files.traits != DiskTraits():
-            listed = await self._work.run(lambda: self._listed(action.disk_name))
-            if (base or self._bases.path_of(listed) != path) and self._bases.named(listed) <= {path}:
-                self._keep([plan.expected_file(path, listed, content_hash)])
+        self._keep([self._arrival(step) for step in steps])
+
+    def _arrival(self, step: plan.Write | MoveLocal) -> BaseEntry:
+        base = self._bases.get(step.path) or BaseEntry(step.path, None, None, 0, 0, 0, step.path)
+        if isinstance(step, plan.Write) and step.expected not in (None, base.content_hash):
+            # What came before a crash, and was not remembered.
+            base = plan.expected_file(step.path, step.disk_name, step.expected)
+        return replace(base, arriving=step.remote.content_hash)
+
+    def _take_back(self, path: str) -> None:
+        """Expect no more at a path: nothing came, so that what somebody saved there is an edit of what was there."""
+        base = self._bases.get(path)
+        if base and base.arriving:
+            before = replace(base, arriving=None)
+            self._remember([Adopt(before) if before.dot or before.content_hash else Forget(path)])
+
+    async def _announce_name(self, action: plan.Write | MoveLocal) -> None:
+        """Remember for which path a file will be that the disk lists under another name, before it is there.
+
+        After a crash it would be taken for a new file of that name, and sent as one.
+        """
+        path, disk_name = action.path, action.disk_name
+        if disk_name == path and self._files.traits == DiskTraits():
+            return
+        listed = await self._work.run(lambda: self._listed(disk_name))
+        if self._bases.path_of(listed) != path and not self._bases.named(listed):
+            self._keep([plan.expected_file(path, listed, action.remote.content_hash)])
 
     def _listed(self, disk_name: str) -> str:
         """Return how the disk will list a new file: folders that are there keep their spelling."""
@@ -373,9 +388,8 @@ class Applier:
                 async with self._slots:
                     await self._client.fetch_blob(blob, into)
                 self._winner(action)
-                bases = await self._put(action, into)
-                self._keep(bases)
-                outcome.received = 1
+                self._announce([action])
+                self._keep(await self._attempt(action, self._put(action, into), outcome))
         finally:
             self.fetches.pop(action.path, None)
         self._on_fetched(action.path, outcome)
@@ -412,6 +426,11 @@ def _fail(outcome: Outcome, path: str, why: Why, reason: str) -> None:
 
 def _path_of(action: Sent | Local) -> str:
     return action.entry.path if isinstance(action, Push | PushMove) else action.path
+
+
+def _comes_at_once(step: Local) -> TypeGuard[plan.Write | MoveLocal]:
+    """Say whether a step puts a file there, and has nothing to fetch before that."""
+    return isinstance(step, MoveLocal) or (isinstance(step, plan.Write) and not step.remote.is_blob)
 
 
 def _names_of(action: Sent | Local) -> set[str]:

@@ -519,7 +519,8 @@ class Passes:
             content_hash = base.content_hash
         else:
             content_hash = winner.content_hash
-        return Remote(winner.dot, content_hash, path_of_key(winner.moved_to) if winner.moved_to else None)
+        moved_to = path_of_key(winner.moved_to) if winner.moved_to else None
+        return Remote(winner.dot, content_hash, moved_to, winner.blob is not None)
 
     def _unconfirmed(self) -> set[str]:
         return {key.partition(":")[2] for key in self._journal.unconfirmed_keys()}

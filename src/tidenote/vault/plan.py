@@ -65,11 +65,13 @@ class Remote:
         dot: of the winner.
         content_hash: SHA-256 in hex of its bytes; None for a deletion.
         moved_to: the path that a deletion renamed this one to.
+        is_blob: whether its bytes have to be fetched.
     """
 
     dot: Dot
     content_hash: str | None
     moved_to: str | None = None
+    is_blob: bool = False
 
     @property
     def by_server(self) -> bool:
