@@ -276,3 +276,38 @@ async def test_when_somebody_was_here_is_written_down_now_and_then(
     clock.now_ms -= DAY_MS
     identity.find(token)
     assert identity.credentials[0].last_seen_at == clock.now_ms + DAY_MS
+
+
+@pytest.mark.parametrize("meanwhile", ["note_seen", "rotate"])
+async def test_what_a_link_replaced_is_not_written_down_again(registry: Registry, clock: Clock, meanwhile: str) -> None:
+    """Else a token that somebody replaced because it was lost would open the server again after its next start."""
+    written, goes_on = asyncio.Event(), asyncio.Event()
+    goes_on.set()
+
+    async def slowly(call: Any) -> Any:
+        result = call()
+        written.set()
+        await goes_on.wait()
+        return result
+
+    identity = Identity(registry, slowly, clock, 90)
+    old, _ = await enrol(identity, "laptop")
+    clock.now_ms += DAY_MS
+    identity.saw([old.id])
+    invitation = await identity.invite("main", "laptop", "editor")
+    written.clear()
+    goes_on.clear()
+    redeeming = asyncio.create_task(identity.redeem(invitation.code, None))
+    await written.wait()
+    other = identity.note_seen() if meanwhile == "note_seen" else identity.rotate(old)
+    working = asyncio.create_task(other)
+    await asyncio.sleep(0)
+    goes_on.set()
+    made, _, ended = await redeeming
+    await asyncio.gather(working, return_exceptions=True)
+    assert [credential.id for credential in ended] == [old.id]
+    assert (
+        [credential.id for credential in registry.credentials()]
+        == [made.id]
+        == [credential.id for credential in identity.credentials]
+    )

@@ -64,7 +64,8 @@ class Identity:
         self._write = write
         self._clock_ms = clock_ms
         self._session_ms = session_days * DAY_MS
-        self._redeeming = asyncio.Lock()
+        self._saving = asyncio.Lock()
+        """Held from looking at who is known until that is written: nobody who was replaced is written again."""
         self._known: dict[str, Credential] = {}
         self._by_hash: dict[str, str] = {}
         self._saved: dict[str, Credential] = {}
@@ -172,7 +173,7 @@ class Identity:
             made = Credential(secrets.token_hex(8), name, vaults, pairing.role, hash_of(token), now_ms, now_ms, session)
             return made, [other.id for other in ended]
 
-        async with self._redeeming:
+        async with self._saving:
             known = self.credentials
             made = await self._write(lambda: self._registry.redeem(hash_of(code), now_ms, admit))
             if made is None:
@@ -200,18 +201,19 @@ class Identity:
             ProtocolError: `bad_request`, if it is no device's own.
         """
         token = new_secret()
-        known = self._known.get(credential.id)
-        if known is None:
-            raise ProtocolError("only a device's own token can be replaced", "bad_request")
-        # Asked with the old token once more: the answer was lost, and the token in it is nobody's.
-        old_hash, old_until = credential.old_hash, credential.old_until
-        if old_hash is None:
-            old_hash, old_until = known.token_hash, self._clock_ms() + OVERLAP_MS
-        fresh = replace(known, token_hash=hash_of(token), old_hash=old_hash, old_until=old_until)
-        await self._write(lambda: self._registry.save([fresh]))
-        if credential.id in self._known:
-            self._keep(fresh)
-            self._saved[fresh.id] = fresh
+        async with self._saving:
+            known = self._known.get(credential.id)
+            if known is None:
+                raise ProtocolError("only a device's own token can be replaced", "bad_request")
+            # Asked with the old token once more: the answer was lost, and the token in it is nobody's.
+            old_hash, old_until = credential.old_hash, credential.old_until
+            if old_hash is None:
+                old_hash, old_until = known.token_hash, self._clock_ms() + OVERLAP_MS
+            fresh = replace(known, token_hash=hash_of(token), old_hash=old_hash, old_until=old_until)
+            await self._write(lambda: self._registry.save([fresh]))
+            if credential.id in self._known:
+                self._keep(fresh)
+                self._saved[fresh.id] = fresh
         return token
 
     def saw(self, ids: Iterable[str]) -> None:
@@ -228,10 +230,11 @@ class Identity:
             everything: whether to write it down although it was an hour ago or less.
         """
         await self.end([known for known in self._known.values() if self._is_over(known, self._clock_ms())])
-        news = [known for known in self._known.values() if self._is_news(known, everything=everything)]
-        if news:
-            await self._write(lambda: self._registry.save(news))
-            self._saved |= {credential.id: credential for credential in news}
+        async with self._saving:
+            news = [known for known in self._known.values() if self._is_news(known, everything=everything)]
+            if news:
+                await self._write(lambda: self._registry.save(news))
+                self._saved |= {credential.id: credential for credential in news}
 
     def _is_news(self, known: Credential, *, everything: bool) -> bool:
         saved = self._saved.get(known.id)
