@@ -11,8 +11,11 @@ import httpx
 import pytest
 
 from server.running import PATIENCE_S, Message, bearer, enrol, plain_client, running_server
+from tidenote.core.version import Change, Dot
 from tidenote.errors import CODES
+from tidenote.server.history import listing, names
 from tidenote.server.serve import Running
+from tidenote.server.store.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
@@ -162,6 +165,21 @@ async def test_two_notes_that_were_renamed_to_each_other_have_an_end(devices: De
         await devices.rename("x", A, B, "one")
         await devices.rename("x", B, A, "one")
     assert len(await devices.history(A)) == len({v["receipt"] for v in await devices.history(A)}) == 13
+
+
+def test_a_name_is_looked_at_once_however_often_a_note_had_it() -> None:
+    store = MemoryStore()
+    store.create_vault("main")
+    here, there = Change(A, Dot(1, "x"), "one"), Change(B, Dot(2, "x"))
+    store.take_in("main", [[here]], wall_ms=1, has_blob=bool)
+    for number in range(1, 40):
+        written = Change(there.key, Dot(2 * number + 1, "x"), "one", base=frozenset((there.dot,)))
+        renamed = Change(here.key, Dot(2 * number + 2, "x"), base=frozenset((here.dot,)), moved_to=there.key)
+        store.take_in("main", [[written, renamed]], wall_ms=1, has_blob=bool)
+        here, there = written, renamed
+    # By each of its renames it would be a thousand times the work, and by the cube of them.
+    assert sorted(name for name, _ in names(store, "main", here.key)) == [A, B]
+    assert len(listing(store, "main", here.key, before=None, limit=1000)) == 79
 
 
 async def test_one_version_comes_with_its_text(devices: Devices) -> None:

@@ -8,7 +8,7 @@ Requests and answers are history_api.py's matter, what is kept of the past core/
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
@@ -22,6 +22,9 @@ from tidenote.server.store.contract import Store
 
 MAX_HOPS: Final = 16
 """How many renames in a row a history follows."""
+
+MAX_NAMES: Final = 1000
+"""How many names of one note a history looks at."""
 
 ALWAYS: Final = 2**62
 """Greater than every receipt."""
@@ -110,13 +113,14 @@ def listing(store: Store, vault: str, key: str, *, before: int | None, limit: in
 
 def names(store: Store, vault: str, key: str) -> Iterator[tuple[str, int]]:
     """Yield the names that a note had, the present one first, each with the receipt before which it was the note's."""
-    waiting = [(key, ALWAYS, 0)]
-    passed: set[tuple[str, int]] = set()
-    while waiting:
-        name, until, hops = waiting.pop(0)
-        if (name, until) in passed:
+    waiting = deque([(key, ALWAYS, 0)])
+    passed: dict[str, int] = {}
+    while waiting and len(passed) < MAX_NAMES:
+        name, until, hops = waiting.popleft()
+        # What it was under a name at some time holds all that it was there before.
+        if until <= passed.get(name, 0):
             continue
-        passed.add((name, until))
+        passed[name] = until
         yield name, until
         if hops < MAX_HOPS:
             # The tombstone itself belongs to the history: it says "renamed".
