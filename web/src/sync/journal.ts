@@ -315,6 +315,8 @@ export class Journal {
         changes.push(isShown ? shown : await this.writeOne(tx, write, author));
       }
       await setMeta(tx, { clock: author.clock.time });
+      // A long note leaves bytes behind with every save.
+      if (writes.some(({ bytes }) => bytes)) await makeRoom(tx);
       return changes;
     });
   }
@@ -550,14 +552,7 @@ export class Journal {
   async keep(sha256: string, bytes: Blob, now: number): Promise<void> {
     await this.commit(async (tx) => {
       await tx.objectStore("blobs").put({ sha256, bytes, size: bytes.size, usedAt: now });
-      const needed = new Set((await tx.objectStore("outbox").getAll()).map(({ change }) => change.blob?.sha256));
-      const kept = (await tx.objectStore("blobs").getAll()).sort((first, second) => second.usedAt - first.usedAt);
-      let room = MAX_KEPT_BYTES;
-      for (const blob of kept) {
-        if (needed.has(blob.sha256)) continue;
-        room -= blob.size;
-        if (room < 0) await tx.objectStore("blobs").delete(blob.sha256);
-      }
+      await makeRoom(tx);
     }, "relaxed");
   }
 
@@ -669,6 +664,18 @@ function rowsOf(tx: Reading, key: string): Promise<OutboxRow[]> {
 async function putRow(tx: Transaction, row: NewRow): Promise<void> {
   // The database numbers a row that has no number yet.
   await tx.objectStore("outbox").put(row as OutboxRow);
+}
+
+/** Let go of the bytes that were used longest ago, if there are too many that no change of the outbox needs. */
+async function makeRoom(tx: Transaction): Promise<void> {
+  const needed = new Set((await tx.objectStore("outbox").getAll()).map(({ change }) => change.blob?.sha256));
+  const kept = (await tx.objectStore("blobs").getAll()).sort((first, second) => second.usedAt - first.usedAt);
+  let room = MAX_KEPT_BYTES;
+  for (const blob of kept) {
+    if (needed.has(blob.sha256)) continue;
+    room -= blob.size;
+    if (room < 0) await tx.objectStore("blobs").delete(blob.sha256);
+  }
 }
 
 /** Move a change from the outbox to the confirmed state. */

@@ -50,3 +50,21 @@ test("a journal that is known opens without room for anything more", async () =>
   put.mockRestore();
   expect(await journal.allHeads()).toEqual([]);
 });
+
+test("bytes that no change needs any more are kept up to a bound, however often a long note is saved", async () => {
+  const journal = await open();
+  const size = 20 * 2 ** 20;
+  const kept = async (count: number): Promise<boolean[]> =>
+    Promise.all(
+      Array.from(
+        { length: count },
+        async (_, at) => (await journal.blob(`${String(at)}`.padStart(64, "0"), 0)) !== null,
+      ),
+    );
+  for (let at = 0; at < 6; at += 1) {
+    const blob = { sha256: `${String(at)}`.padStart(64, "0"), size };
+    await journal.write([{ key: "note:a.md", value: "", blob, bytes: new Blob(["long"]) }], "tab", at);
+  }
+  // The last one is to be sent, and three more fit.
+  expect(await kept(6)).toEqual([false, false, true, true, true, true]);
+});
