@@ -16,8 +16,24 @@ export interface Attaching {
   readonly failed: (name: string, error: unknown) => void;
 }
 
+/** Where a link goes once its file is stored: it moves along with what is written meanwhile. */
+interface Place {
+  readonly view: EditorView;
+  at: number;
+}
+
+const places = new Set<Place>();
+
 /** Attach what is dropped or pasted. */
 export function attachments(attaching: Attaching): Extension {
+  return [handlers(attaching), follow];
+}
+
+const follow = EditorView.updateListener.of(({ view, changes }) => {
+  for (const place of places) if (place.view === view) place.at = changes.mapPos(place.at, -1);
+});
+
+function handlers(attaching: Attaching): Extension {
   return EditorView.domEventHandlers({
     paste(event, view) {
       const files = [...(event.clipboardData?.files ?? [])];
@@ -41,13 +57,14 @@ let last: Promise<void> = Promise.resolve();
 
 /** Store files and insert a link for each at a place of the text. */
 export function attach(view: EditorView, files: readonly File[], at: number, attaching: Attaching): Promise<void> {
-  last = last.then(() => attachNow(view, files, at, attaching));
+  const place = { view, at };
+  places.add(place);
+  last = last.then(() => attachNow(place, files, attaching)).finally(() => places.delete(place));
   return last;
 }
 
-async function attachNow(view: EditorView, files: readonly File[], at: number, attaching: Attaching): Promise<void> {
+async function attachNow(place: Place, files: readonly File[], attaching: Attaching): Promise<void> {
   const { replica, path, done, failed } = attaching;
-  view.dispatch({ selection: { anchor: Math.min(at, view.state.doc.length) } });
   for (const file of files) {
     try {
       const target = await freePath(replica, file);
@@ -55,12 +72,23 @@ async function attachNow(view: EditorView, files: readonly File[], at: number, a
       const key = keyOfPath(target);
       if (key.startsWith("note:")) await replica.put(key, await file.text(), { base: [] });
       else await replica.putBlob(key, file, type);
-      view.dispatch(view.state.replaceSelection(linkTo(target, path, type.startsWith("image/"))));
+      if (!place.view.dom.isConnected) throw new Error("the note was left");
+      insert(place, linkTo(target, path, type.startsWith("image/")));
       done(file.name);
     } catch (error) {
       failed(file.name, error);
     }
   }
+}
+
+/** Insert a link; a cursor that still waits at its place goes on behind it. */
+function insert(place: Place, link: string): void {
+  const { view } = place;
+  const from = Math.min(place.at, view.state.doc.length);
+  const { main } = view.state.selection;
+  const waits = main.empty && main.head === from;
+  view.dispatch({ changes: { from, insert: link }, ...(waits && { selection: { anchor: from + link.length } }) });
+  place.at = from + link.length;
 }
 
 function linkTo(target: string, path: string, picture: boolean): string {
