@@ -18,6 +18,9 @@ const VAULT_KEY = "tidenote-vault";
 /** How long the server may take to say who this browser is, if it has said so before. */
 const ME_MS = 4_000;
 
+/** How long the server may take to confirm what was written, before people are told that it has not. */
+const FLUSH_MS = 3_000;
+
 /** Changes that come in a row are shown together. */
 const REFRESH_MS = 40;
 
@@ -110,6 +113,15 @@ export class App {
     }
     await this.rescue();
     return true;
+  }
+
+  /** Return how many changes the server does not have, after it had a moment to take them. */
+  async unsent(): Promise<number> {
+    const { replica } = this;
+    if (!replica) return 0;
+    await Promise.race([replica.flush().catch(() => undefined), new Promise((late) => setTimeout(late, FLUSH_MS))]);
+    const { pending, parked } = replica.status();
+    return pending + parked.length;
   }
 
   /**

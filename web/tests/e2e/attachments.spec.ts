@@ -57,3 +57,32 @@ test("two files of one name do not overwrite each other", async ({ page, folder 
     "the folder has both files",
   );
 });
+
+test("what the server does not take is named, and can be sent again or discarded", async ({ page, server }) => {
+  await server.put("note.md", "words");
+  await page.route("**/api/v1/blobs/**", (route) =>
+    route.request().method() === "PUT"
+      ? route.fulfill({ status: 422, json: { type: "error", code: "bad_value", message: "not this one" } })
+      : route.continue(),
+  );
+  await openNote(page, "note.md");
+  const attach = async (name: string): Promise<void> => {
+    const file = { name, mimeType: "application/octet-stream", buffer: Buffer.from("bytes") };
+    await page.locator("input[type=file]").setInputFiles(file);
+    await expect(page.getByText(`“${name}” was attached.`)).toBeVisible();
+  };
+  await attach("a.bin");
+  await attach("b.bin");
+  await page.getByRole("button", { name: /Connection details: .*2 changes are held/ }).click();
+  const dialog = page.getByRole("dialog", { name: "Connection" });
+  await expect(dialog.getByText("Everything is on the server")).toBeHidden();
+  await page.unroute("**/api/v1/blobs/**");
+  const item = (name: string) => dialog.getByRole("listitem").filter({ hasText: name });
+  await item("a.bin").getByRole("button", { name: "Send again" }).click();
+  await expect(item("a.bin")).toBeHidden();
+  await item("b.bin").getByRole("button", { name: "Discard mine" }).click();
+  await expect(dialog.getByText("Everything is on the server")).toBeVisible();
+  const status = async (name: string) => (await fetch(`${server.origin}/api/v1/notes/attachments/${name}`)).status;
+  await eventually(async () => (await status("a.bin")) === 200, "the server has what was sent again");
+  expect(await status("b.bin")).toBe(404);
+});

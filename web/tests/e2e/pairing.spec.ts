@@ -140,3 +140,23 @@ test("an open browser is told at once that it was revoked", async ({ page, conte
 function write(server: Server, data: string) {
   return { data, headers: { "If-None-Match": "*", Origin: server.origin, "Content-Type": "text/markdown" } };
 }
+
+test("who signs out with words that the server does not have is told", async ({ page, server }) => {
+  await page.goto(server.origin);
+  await own(page, server);
+  await page.routeWebSocket("**/ws/sync*", (socket) => socket.close());
+  await page.route("**/api/v1/sync*", (route) => route.abort());
+  await page.reload();
+  await page.getByRole("button", { name: "New note" }).first().click();
+  await page.getByRole("textbox", { name: "Name, with folders" }).fill("Train");
+  await page.keyboard.press("Enter");
+  await expect(page.getByText("In this browser, not on the server yet")).toBeVisible();
+  await page.getByRole("button", { name: "Sign out of this browser" }).click();
+  const dialog = page.getByRole("dialog", { name: "Sign out of this browser" });
+  await expect(dialog.getByText("The server does not have 1 change of yours.")).toBeVisible();
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await expect(dialog).toBeHidden();
+  await page.getByRole("button", { name: "Sign out of this browser" }).click();
+  await dialog.getByRole("button", { name: "Sign out now" }).click();
+  await expect(page.getByRole("heading", { name: "This browser is not paired yet" })).toBeVisible();
+});

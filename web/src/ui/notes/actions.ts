@@ -68,6 +68,21 @@ async function bringBack(key: string, text: string): Promise<void> {
   });
 }
 
+/** Send what the server refused of a note once more. */
+export async function sendAgain(key: string): Promise<void> {
+  await tell((replica) => replica.retryParked([key]));
+}
+
+/** Let what the server refused of a note go; the message has a way back. */
+export async function discardRefused(key: string): Promise<void> {
+  await tell(async (replica) => {
+    const text = (await replica.get(key))?.text;
+    await replica.discardParked(key);
+    const undo = text == null ? undefined : { label: messages.common.undo, run: () => void bringBack(key, text) };
+    toast(words.discarded(titleOf(pathOfKey(key))), undo ? { action: undo } : {});
+  });
+}
+
 async function tell(step: (replica: NonNullable<typeof app.replica>) => Promise<void>): Promise<void> {
   if (!app.replica) return;
   try {
