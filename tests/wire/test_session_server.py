@@ -695,7 +695,23 @@ def test_epochs(fields: Json, failure: Fail | None) -> None:
 
 
 @pytest.mark.parametrize("field", ["epoch", "offer"])
-@pytest.mark.parametrize("epoch", ["", "1", "1-", "-x", "x-1", "1.5-x", "²-x", "-1-x", "1-" + "x" * 63])
+@pytest.mark.parametrize(
+    "epoch",
+    [
+        "",
+        "1",
+        "1-",
+        "-x",
+        "x-1",
+        "1.5-x",
+        "²-x",
+        "-1-x",
+        "1-" + "x" * 63,
+        "9-\n2026 INFO all is well",
+        "9-\x1b[2J",
+        "9-é",
+    ],
+)
 def test_malformed_epochs(field: str, epoch: str) -> None:
     end = ServerEnd(Log())
     assert end.receive({**push(), field: epoch}) == [error("bad_message", "an epoch is <generation>-<random>")]

@@ -252,7 +252,7 @@ def _on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Res
 
 
 def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    logger.error("%s %r failed", request.method, request.url.path, exc_info=error)
     return _on_error(request, ProtocolError(BUG[1], BUG[0]))
 
 

@@ -7,6 +7,7 @@ conversation (docs/protocol.md). What a message looks like is messages.py's matt
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,11 @@ MAX_BUFFERED: Final = 64
 MAX_BAD_MESSAGES: Final = 16
 """How many malformed messages a connection may send before it is closed."""
 
+MAX_EPOCH_LENGTH: Final = 64
+
+_EPOCH = re.compile(r"([0-9]+)-[!-~]+")
+"""What epochs look like; they are logged, so nothing in them may look like a line of its own."""
+
 
 def generation_of(epoch: str) -> int:
     """Return the generation of an epoch `<generation>-<random>`.
@@ -52,10 +58,10 @@ def generation_of(epoch: str) -> int:
     Raises:
         ProtocolError: `bad_message`.
     """
-    head, dash, tail = epoch.partition("-")
-    if not dash or not tail or not (head.isascii() and head.isdigit()) or len(epoch) > 64:
+    found = _EPOCH.fullmatch(epoch)
+    if not found or len(epoch) > MAX_EPOCH_LENGTH:
         raise ProtocolError("an epoch is <generation>-<random>")
-    return int(head)
+    return int(found[1])
 
 
 # ---------------------------------------------------------------------------------------------- server

@@ -31,6 +31,9 @@ _PRAGMAS: Final = (
     "journal_size_limit = 67108864",
 )
 
+_COMMON: Final[dict[str, Any]] = {"hide_parameters": True}
+"""Errors go to the log, and parameters are people's texts."""
+
 _FULL: Final = frozenset((sqlite3.SQLITE_FULL,))
 _DISK_FAILED: Final = frozenset(
     (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN)
@@ -44,7 +47,7 @@ def open_engines(url: URL) -> tuple[Engine, Engine]:
     """Return the engine that writes, one transaction at a time, and the one that reads."""
     if url.get_backend_name() == "sqlite":
         return _sqlite_engine(url, "BEGIN IMMEDIATE", 1), _sqlite_engine(url, "BEGIN", MAX_READERS, "query_only = ON")
-    engine = create_engine(url, pool_size=MAX_READERS, pool_pre_ping=True)
+    engine = create_engine(url, pool_size=MAX_READERS, pool_pre_ping=True, **_COMMON)
     return engine, engine.execution_options(isolation_level="REPEATABLE READ")
 
 
@@ -54,6 +57,7 @@ def _sqlite_engine(url: URL, begin: str, connections: int, *pragmas: str) -> Eng
         poolclass=QueuePool,
         pool_size=connections,
         max_overflow=0,
+        **_COMMON,
         connect_args={"check_same_thread": False},
     )
 
