@@ -31,6 +31,7 @@ MAX_SIBLINGS: Final = 24
 """How many versions of a note may wait for a person at once, in worlds as small as these."""
 
 _TOKEN = re.compile("«[^»]+»")
+_NUMBER = re.compile(r" \(\d+\)(?=\.\w+$)")
 
 
 class Violation(AssertionError):
@@ -50,6 +51,11 @@ class Violation(AssertionError):
 def tokens(text: str | None) -> frozenset[str]:
     """Return the words in a text that nobody else wrote."""
     return frozenset(_TOKEN.findall(text or ""))
+
+
+def _without_twin(path: str) -> str:
+    """Return what two names have in common of which a disk that folds cannot hold both: one has a number there."""
+    return _NUMBER.sub("", path).casefold()
 
 
 @dataclass
@@ -315,7 +321,7 @@ class NoPhantomDelete(Checker):
         self.deleted: Counter[tuple[str, str]] = Counter()
         self.sent: Counter[tuple[str, str]] = Counter()
         self.put: set[tuple[str, str]] = set()
-        """Where people put something."""
+        """Where people put something, whatever it is called beside a twin."""
         self.renames: dict[str, set[str]] = {}
         """Old name -> new names, as devices say."""
         self.is_restored = False
@@ -324,11 +330,11 @@ class NoPhantomDelete(Checker):
         if after is None:
             self.deleted[owner, path] += 1
         else:
-            self.put.add((owner, path))
+            self.put.add((owner, _without_twin(path)))
 
     def moved(self, owner: str, path: str, target: str, text: str) -> None:
         self.deleted[owner, path] += 1
-        self.put.add((owner, target))
+        self.put.add((owner, _without_twin(target)))
 
     def set_back(self, owner: str, texts: Iterable[str]) -> None:
         for (who, path), count in list(self.deleted.items()):
@@ -353,7 +359,7 @@ class NoPhantomDelete(Checker):
                 raise self.fail(f"{owner} deleted {change.key} ({change.dot}), which nobody did there (again)")
             if change.moved_to:
                 target = change.moved_to.partition(":")[2]
-                if (owner, target) not in self.put:
+                if (owner, _without_twin(target)) not in self.put:
                     raise self.fail(f"{owner} renamed {change.key} to {target}, where nobody put anything there")
                 self.renames.setdefault(path, set()).add(target)
 

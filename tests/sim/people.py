@@ -98,11 +98,7 @@ class Person:
 
     def _save(self, path: str, before: str | None, after: str, *, afresh: bool = False) -> None:
         if self.device.disk.put(path, after.encode(), afresh=afresh):
-            self.world.saved(self.device, self._as_it_came(path), before, after)
-
-    def _as_it_came(self, path: str) -> str:
-        """Return what the disk calls a file that was just put there: where it folds, `d/f.md` may be `D/f.md`."""
-        return self.device.disk.spelled(path) or path
+            self.world.saved(self.device, path, before, after)
 
     def _append(self, path: str, text: str, rng: random.Random) -> None:
         self._save(path, text, f"{text}{self.word()}\n", afresh=rng.random() < 0.4)
@@ -123,7 +119,7 @@ class Person:
     def _rename(self, path: str, text: str, rng: random.Random) -> None:
         target = self._name(rng)
         if target not in self._busy and self.device.disk.rename_path(path, target):
-            self.world.moved(self.device, path, self._as_it_came(target), text)
+            self.world.moved(self.device, path, target, text)
 
     def _swap(self, path: str, text: str, rng: random.Random) -> None:
         other = self._name(rng)
