@@ -103,7 +103,8 @@ class ServerConfig:
     max_connections: int = 10_000
     """How many WebSocket connections may be open at once."""
     max_connections_per_address: int = 1000
-    """How many of them from one network address; of IPv6, from one network of 64 bits."""
+    """How many of them from one network address, and as many that are no WebSockets; of IPv6, from one network of 64
+    bits."""
     max_connections_per_device: int = 32
     """How many of them of one device, its incarnations and vaults together."""
     max_changes_per_second: int = 2000

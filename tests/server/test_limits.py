@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tidenote.errors import ProtocolError
 from tidenote.server import limits
-from tidenote.server.limits import Crowd, Pace, Paces, address_of
+from tidenote.server.limits import Crowd, Pace, Paces, Proxies, address_of
 
 
 def test_a_burst_then_so_many_a_second() -> None:
@@ -89,3 +89,12 @@ def test_a_crowd_is_bounded_in_all_three_ways() -> None:
 )
 def test_what_counts_as_one_address(host: str | None, address: str) -> None:
     assert address_of(host) == address
+
+
+def test_many_may_ask_from_the_address_of_a_proxy() -> None:
+    proxies = Proxies("127.0.0.1, ::1,10.0.0.0/8,unix")
+    assert [proxies.peer_of(host) for host in ("127.0.0.1", "::1", "10.1.2.3", "")] == [None] * 4
+    assert proxies.peer_of("127.0.0.2") == "127.0.0.2"
+    assert proxies.peer_of("2001:db8::1") == proxies.peer_of("2001:db8::2") == "2001:db8::/64"
+    assert Proxies("*").peer_of("192.0.2.7") is Proxies("*").peer_of("2001:db8::1") is None
+    assert Proxies("").peer_of("127.0.0.1") == "127.0.0.1"

@@ -146,3 +146,28 @@ def address_of(host: str | None) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(address.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
     return str(address)
+
+
+class Proxies:
+    """The proxies that are believed when they say for whom they ask: many may ask from their addresses.
+
+    Args:
+        listed: addresses and networks, separated by commas; `*` for everyone.
+    """
+
+    def __init__(self, listed: str) -> None:
+        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        for name in listed.split(","):
+            try:
+                networks = ("0.0.0.0/0", "::/0") if name.strip() == "*" else (name.strip(),)
+                self._networks += map(ipaddress.ip_network, networks)
+            except ValueError:
+                continue  # the name of a local socket: no address
+
+    def peer_of(self, host: str) -> str | None:
+        """Return what counts as one address; None for a proxy's, since nobody knows yet who asks."""
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return None
+        return None if any(address in network for network in self._networks) else address_of(host)

@@ -19,6 +19,7 @@ import uvicorn
 from tidenote.config import ServerConfig
 from tidenote.errors import ConfigError
 from tidenote.server.app import create_app
+from tidenote.server.limits import Proxies
 from tidenote.server.local import LocalServer, announced, local_host, reachable_host, url_of
 from tidenote.server.service import Service, now_ms, open_service
 from tidenote.server.store.contract import Store
@@ -190,7 +191,11 @@ class _Uvicorn(uvicorn.Server):
 def _uvicorn_config(config: ServerConfig, service: Service) -> uvicorn.Config:
     settings = uvicorn.Config(
         cast("Any", create_app(service)),
-        http=http_protocol(max_head_s=config.request_timeout_ms / 1000),
+        http=http_protocol(
+            max_head_s=config.request_timeout_ms / 1000,
+            max_of_peer=config.max_connections_per_address,
+            peer_of=Proxies(config.trusted_proxies).peer_of,
+        ),
         ws=websocket_protocol(max_fragments=config.max_fragments, max_unread_bytes=2 * config.max_frame_bytes),
         ws_max_size=config.max_frame_bytes,
         ws_ping_interval=config.heartbeat_interval_ms / 1000,

@@ -7,7 +7,9 @@ fragments, pings whose answers nobody reads, peers that do not let go. No knowle
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import ClientDisconnected
@@ -38,9 +40,23 @@ class HttpProtocol(HttpToolsProtocol):
     max_head_s = 30.0
     """How long the head of a request may take, not extended by traffic; and how long a peer may read nothing."""
 
+    max_of_peer = 1000
+    """How many connections one peer may have at once that are no WebSockets."""
+
+    peer_of: Callable[[str], str | None] = staticmethod(str)
+    """Returns who counts as one peer, by the address; None for who may have as many as they like."""
+
+    peers: ClassVar[Counter[str]] = Counter()
+    """How many connections each peer has."""
+
     def connection_made(self, transport: BaseTransport) -> None:
         """Start the clock: whoever connects has to say something."""
         super().connection_made(cast("asyncio.Transport", transport))
+        self._peer = self.peer_of(self.client[0]) if self.client else None
+        if self._peer is not None:
+            self.peers[self._peer] += 1
+            if self.peers[self._peer] > self.max_of_peer:
+                self.transport.abort()
         self._unread_bytes = 0
         self._has_read = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -79,13 +95,23 @@ class HttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Leave the connection to the other protocol."""
         self._next_look.cancel()
+        self._leave()
         super().handle_websocket_upgrade()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
         self._stop_clock()
         self._next_look.cancel()
+        self._leave()
         super().connection_lost(exc)
+
+    def _leave(self) -> None:
+        """Count the connection no longer."""
+        if self._peer is not None:
+            self.peers[self._peer] -= 1
+            if not self.peers[self._peer]:
+                del self.peers[self._peer]
+            self._peer = None
 
     def _is_idle(self) -> bool:
         """Say whether a request was answered, and no other has begun."""
@@ -210,9 +236,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._last_resort = self.loop.call_later(LINGER_S, self.transport.abort)
 
 
-def http_protocol(*, max_head_s: float) -> type[Any]:
-    """Return the HTTP protocol with this limit."""
-    return type("HttpProtocol", (HttpProtocol,), {"max_head_s": max_head_s})
+def http_protocol(*, max_head_s: float, max_of_peer: int, peer_of: Callable[[str], str | None]) -> type[Any]:
+    """Return the HTTP protocol with these limits."""
+    limits = {"max_head_s": max_head_s, "max_of_peer": max_of_peer, "peer_of": staticmethod(peer_of)}
+    return type("HttpProtocol", (HttpProtocol,), {**limits, "peers": Counter()})
 
 
 def websocket_protocol(*, max_fragments: int, max_unread_bytes: int) -> type[Any]:
