@@ -73,7 +73,7 @@ async def a_hub(
     config: ServerConfig | None = None,
     blobs: Sequence[str] = (),
 ) -> AsyncIterator[Hub]:
-    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(2) as readers:
+    with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as slow:
         async with (
             Merger() as merger,
             Hub(
@@ -83,6 +83,7 @@ async def a_hub(
                 merger=merger,
                 writer=writer,
                 readers=readers,
+                slow_readers=slow,
                 has_blob=lambda sha256: sha256 in blobs,
                 config=config or ServerConfig(),
                 metrics=Metrics(),
@@ -286,6 +287,18 @@ async def test_who_gave_up_waiting_does_not_disturb(hub: Hub) -> None:
     gone.cancel()
     assert accepted(await stays) == (change(2),)
     assert [entry.key for entry in await hub.entries(["note:1.md"])] == ["note:1.md"]
+
+
+async def test_reads_that_take_their_time_hold_up_no_session(hub: Hub) -> None:
+    """However many of them there are: a restore of everything is planned for seconds."""
+    await hub.submit([change(1)])
+    goes_on = threading.Event()
+    slow = [asyncio.create_task(hub.read(lambda _store, _vault: goes_on.wait(60))) for _ in range(20)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        assert len((await hub.changes_since(0)).entries) == 1
+    goes_on.set()
+    assert all(await asyncio.gather(*slow))
 
 
 # ---------------------------------------------------------------------------------------------- generations

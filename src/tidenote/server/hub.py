@@ -103,7 +103,8 @@ class Hub:
         bus: where commits are published, under `topic`.
         merger: merges what would take a commit too long.
         writer: a single thread, shared by all hubs of a store.
-        readers: some threads for reading.
+        readers: some threads for the short reads that sessions wait for.
+        slow_readers: some threads for reads that may take their time.
         has_blob: whether the bytes with a SHA-256 are on disk; called on the writer's thread.
         config: limits and timeouts.
         metrics: what to count.
@@ -118,6 +119,7 @@ class Hub:
         merger: Merger,
         writer: Executor,
         readers: Executor,
+        slow_readers: Executor,
         has_blob: Callable[[str], bool],
         config: ServerConfig,
         metrics: Metrics,
@@ -130,6 +132,7 @@ class Hub:
         self._merger = merger
         self._writer = writer
         self._readers = readers
+        self._slow_readers = slow_readers
         self._has_blob = has_blob
         self._config = config
         self._metrics = metrics
@@ -290,7 +293,7 @@ class Hub:
     async def read(self, call: Callable[Concatenate[Store, str, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a call that reads the store and may take its time."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._readers, partial(call, self._store, self.name, *args, **kwargs))
+        return await loop.run_in_executor(self._slow_readers, partial(call, self._store, self.name, *args, **kwargs))
 
     async def read_merging(
         self, call: Callable[Concatenate[Store, str, Merge, P], T], *args: P.args, **kwargs: P.kwargs

@@ -41,7 +41,10 @@ def now_ms() -> int:
 
 
 READERS: Final = 4
-"""How many reads of the log may run at once."""
+"""How many of the reads that sessions wait for may run at once."""
+
+SLOW_READERS: Final = 4
+"""How many reads that take their time may run at once: plans of restores, histories, lists."""
 
 
 @dataclass(slots=True)
@@ -78,6 +81,7 @@ class Service:
     _merger: Merger
     _writer: ThreadPoolExecutor
     _readers: ThreadPoolExecutor
+    _slow_readers: ThreadPoolExecutor
     _stack: AsyncExitStack
     _hubs: dict[str, Hub]
     base_url: str = ""
@@ -148,6 +152,7 @@ class Service:
                     merger=self._merger,
                     writer=self._writer,
                     readers=self._readers,
+                    slow_readers=self._slow_readers,
                     has_blob=self.blobs.has,
                     config=self.config,
                     metrics=self.metrics,
@@ -219,6 +224,7 @@ async def open_service(
             _merger=await stack.enter_async_context(Merger()),
             _writer=writer,
             _readers=stack.enter_context(ThreadPoolExecutor(READERS, "tidenote-reader")),
+            _slow_readers=stack.enter_context(ThreadPoolExecutor(SLOW_READERS, "tidenote-slow-reader")),
             _stack=stack,
             _hubs=hubs,
         )
