@@ -86,6 +86,7 @@ def test_a_system_that_says_no_is_told(tmp_path: Path, notes: Path, exists: bool
 def test_a_unit_quotes_what_systemd_would_read() -> None:
     unit = service_for(Path('/h/My "Notes" 100% $HOME \\'), "linux").content.decode()
     assert '"sync" "/h/My \\"Notes\\" 100%% $$HOME \\\\"' in unit
+    assert 'test -d "/h/My \\"Notes\\" 100%% $$HOME \\\\/.tidenote"' in unit, "an unmounted disk is waited for"
     assert "RestartPreventExitStatus=2" in unit
 
 

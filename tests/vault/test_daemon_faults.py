@@ -96,6 +96,15 @@ class TestRoot:
             (tmp_path / "a").rename(tmp_path / "copy")
             (tmp_path / "away").rename(tmp_path / "a")
 
+    async def test_a_removed_lock_needs_a_new_start(self, tmp_path: Path) -> None:
+        """Else whoever starts a second daemon has two of them in one folder."""
+        async with site(tmp_path) as here, here.daemon("a") as a:
+            running = asyncio.create_task(a.run())
+            await eventually(lambda: a.status().state == "synced", "it runs")
+            (here.folder("a") / ".tidenote" / "lock").unlink()
+            with pytest.raises(FolderReplaced, match="lock"):
+                await asyncio.wait_for(running, 30)
+
     async def test_a_folder_that_was_emptied_pauses_until_confirmed(self, tmp_path: Path) -> None:
         async with site(tmp_path) as here:
             for number in range(12):

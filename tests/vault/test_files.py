@@ -684,8 +684,14 @@ class TestCleaning:
         (root / f"{TEMP_PREFIX}1").write_bytes(b"one")
         (root / "d" / f"{TEMP_PREFIX}2").write_bytes(b"two")
         (root / "d" / "x.md").write_bytes(b"x")
-        assert files.clean() == 2
+        # What version control keeps is its own; folders that begin like it are people's.
+        (root / ".git").mkdir()
+        (root / ".git" / f"{TEMP_PREFIX}3").write_bytes(b"three")
+        (root / ".github" / "sub").mkdir(parents=True)
+        (root / ".github" / "sub" / f"{TEMP_PREFIX}4").write_bytes(b"four")
+        assert files.clean() == 3
+        shutil.rmtree(root / ".git")
         assert tree(root) == {"d/x.md": b"x"}
         kept = root / ".tidenote" / module.LEFTOVER
-        assert {path.read_bytes() for path in kept.iterdir()} == {b"one", b"two"}
+        assert {path.read_bytes() for path in kept.iterdir()} == {b"one", b"two", b"four"}
         assert files.clean() == 0

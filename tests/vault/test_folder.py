@@ -68,6 +68,27 @@ def test_one_that_cannot_be_prepared_gives_the_lock_back(root: Path) -> None:
     assert not daemon_runs(root)
 
 
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_in_the_markers_place_is_told(root: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "file":
+        (root / ".tidenote").touch()
+    else:
+        (tmp_path / "elsewhere").mkdir()
+        (root / ".tidenote").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FolderError, match=r"\.tidenote is no folder: rename it"):
+        StateFolder(root)
+
+
+def test_a_lock_whose_file_was_removed_is_no_longer_ours(root: Path) -> None:
+    with StateFolder(root) as folder:
+        assert folder.has_lock()
+        (root / ".tidenote" / "lock").unlink()
+        assert not folder.has_lock()
+        with StateFolder(root) as another:
+            assert another.has_lock()
+            assert not folder.has_lock()
+
+
 def test_only_one_process_has_it(root: Path) -> None:
     assert not daemon_runs(root)
     with StateFolder(root):
@@ -173,7 +194,9 @@ def test_old_parts_of_attachments_go(root: Path) -> None:
         old, new = folder.incoming / "old.part", folder.incoming / "new.part"
         for path in (old, new):
             path.write_bytes(b"x")
-        os.utime(old, (time.time() - module.INCOMING_KEPT_S - 60,) * 2)
+        (folder.incoming / "not ours").mkdir()
+        for path in (old, folder.incoming / "not ours"):
+            os.utime(path, (time.time() - module.INCOMING_KEPT_S - 60,) * 2)
     with StateFolder(root):
         assert not old.exists()
         assert new.exists()

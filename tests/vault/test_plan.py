@@ -498,11 +498,11 @@ class TestKinds:
     def test_a_file_above_holds_what_would_be_below(self) -> None:
         note = disk("d", "one")
         made = run([note], [base("d", "one")], {"d": shown("one"), "d/x/a.md": shown("two")})
-        assert made == Plan(held=[Held("d/x/a.md", Why.KIND, "d is a file here")])
+        assert made == Plan(held=[Held("d/x/a.md", Why.KIND, "d is a file here: rename one of the two")])
 
     def test_so_does_one_that_was_not_looked_at(self) -> None:
         made = run([], [base("d", "one")], {"d": shown("one"), "d/a.md": shown("two")}, paths=["d/a.md"])
-        assert made == Plan(held=[Held("d/a.md", Why.KIND, "d is a file here")])
+        assert made == Plan(held=[Held("d/a.md", Why.KIND, "d is a file here: rename one of the two")])
 
     @pytest.mark.parametrize("paths", [["d"], ["d", "d/x/a.md"]])
     def test_a_folder_with_files_holds_a_file(self, paths: list[str]) -> None:
@@ -513,7 +513,7 @@ class TestKinds:
             {"d": shown("two"), "d/x/a.md": shown("one")},
             paths=paths,
         )
-        assert made == Plan(held=[Held("d", Why.KIND, "d is a folder here")])
+        assert made == Plan(held=[Held("d", Why.KIND, "d is a folder here: rename one of the two")])
 
     def test_a_file_that_became_a_folder_elsewhere_makes_room_first(self) -> None:
         replica = {"d": shown(None, NEW), "d/a.md": shown("two", NEW)}
@@ -534,12 +534,12 @@ class TestKinds:
     def test_of_two_that_arrive_together_the_first_comes(self) -> None:
         made = run(replica={"d": shown("one"), "d/a.md": shown("two")})
         assert made.actions == [Write("d", "d", shown("one"), None)]
-        assert made.held == [Held("d/a.md", Why.KIND, "d is a file here")]
+        assert made.held == [Held("d/a.md", Why.KIND, "d is a file here: rename one of the two")]
 
     def test_a_folder_may_arrive_first_on_a_disk_that_folds(self) -> None:
         made = run(replica={"D/a.md": shown("one"), "d": shown("two")}, settings=Settings(traits=FOLDING))
         assert made.actions == [Write("D/a.md", "D/a.md", shown("one"), None)]
-        assert made.held == [Held("d", Why.KIND, "d is a folder here")]
+        assert made.held == [Held("d", Why.KIND, "d is a folder here: rename one of the two")]
 
 
 class TestNames:

@@ -106,6 +106,8 @@ Description=Tidenote: {_escape(str(folder))}
 After=network.target
 
 [Service]
+# Wait for a disk that is mounted later: what lies below its place before that is another folder.
+ExecStartPre=/usr/bin/env test -d {_quote(str(folder / ".tidenote"))}
 ExecStart={" ".join(_quote(word) for word in command)}
 Restart=on-failure
 RestartSec=5

@@ -212,9 +212,10 @@ class Journal:
         with self._commit():
             meta = self.meta
             if meta.device_id and owner_of(meta.device_id) != owner_of(device_id):
-                raise ConfigError(f"this journal belongs to the device {owner_of(meta.device_id)}, not {device_id}")
+                owner = owner_of(meta.device_id)
+                raise ConfigError(f"this journal belongs to the device {owner}, not {device_id}: go on as {owner}")
             if meta.vault and meta.vault != vault:
-                raise ConfigError(f"this journal belongs to the vault {meta.vault}, not {vault}")
+                raise ConfigError(f"this journal belongs to the vault {meta.vault}, not {vault}: go on with that")
             self._set(device_id=meta.device_id or device_id, vault=vault, endpoint=endpoint, token=token)
 
     # -- what a key holds

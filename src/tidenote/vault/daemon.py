@@ -85,7 +85,7 @@ class FolderSettings:
 
 
 class FolderReplaced(FolderError):
-    """Another folder with our marker took this one's place: start the daemon again."""
+    """Another folder with our marker, or another lock, took the place of ours: start the daemon again."""
 
 
 class FolderDaemon:
@@ -514,6 +514,8 @@ class FolderDaemon:
             self.folder.check()  # raises unless it is our marker
             raise FolderReplaced(f"{self.folder.root} was replaced by a copy") from None
         self.folder.check()
+        if not self.folder.has_lock():
+            raise FolderReplaced(f"the lock of {self.folder.root} was removed")
 
     async def _may_resume(self) -> bool:
         """Look whether the reason for the pause is gone; then everything is looked at.

@@ -326,7 +326,7 @@ class RealFiles:
                     path = f"{folder}/{name}" if folder else name
                     if name.startswith(TEMP_PREFIX):
                         found += self._tidy(path)
-                    elif name != STATE_FOLDER and not folder.startswith(".git"):
+                    elif name not in (STATE_FOLDER, ".git"):
                         known = self.stat(path)
                         if known and known.kind is Kind.FOLDER:
                             folders.append(path)

@@ -111,6 +111,8 @@ class StateFolder:
             self.path = self.root / STATE_FOLDER
             if not self.root.is_dir():
                 raise FolderError(f"{root} is not a folder")
+            if self.path.is_symlink() or (self.path.exists() and not self.path.is_dir()):
+                raise FolderError(f"{self.path} is no folder: rename it, Tidenote keeps its own files there")
             if create:
                 self.path.mkdir(mode=0o700, exist_ok=True)
             elif not self.path.is_dir():
@@ -122,6 +124,7 @@ class StateFolder:
                 raise FolderError(f"another tidenote is syncing {self.root}") from None
             except NotImplementedError:
                 self._lock = None
+            self._lock_inode = self._find_lock()
         try:
             with folder_errors(root):
                 self._prepare()
@@ -176,6 +179,15 @@ class StateFolder:
         if found != self.folder_id:
             raise FolderError(f"{self.root} is another folder than before")
 
+    def has_lock(self) -> bool:
+        """Say whether the lock is still ours: who removes its file lets another daemon make a new one."""
+        return self._lock is None or self._find_lock() == self._lock_inode
+
+    def _find_lock(self) -> int | None:
+        with suppress(FileNotFoundError):
+            return (self.path / LOCK_FILE).stat().st_ino
+        return None
+
     # -- control and status
 
     @property
@@ -223,7 +235,7 @@ class StateFolder:
     def _prepare(self) -> None:
         self.incoming.mkdir(mode=0o700, exist_ok=True)
         for path in self.incoming.iterdir():
-            if path.lstat().st_mtime < time.time() - INCOMING_KEPT_S:
+            if path.is_file() and path.lstat().st_mtime < time.time() - INCOMING_KEPT_S:
                 path.unlink()
         # The journal holds the token and all texts: it should not end up in anyone's repository.
         if not (self.path / ".gitignore").exists():

@@ -525,9 +525,9 @@ class _Planner:
             return Held(path, Why.NAME, problem)
         for folder in folders_above(path):
             if self._occupied(folder, path):
-                return Held(path, Why.KIND, f"{folder} is a file here")
+                return Held(path, Why.KIND, f"{folder} is a file here: rename one of the two")
         if self._is_folder(path):
-            return Held(path, Why.KIND, f"{path} is a folder here")
+            return Held(path, Why.KIND, f"{path} is a folder here: rename one of the two")
         for name in names_like(path):
             if not self._occupied(name, path):
                 return name
