@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-import time
-
 from tidenote.vault.files import Kind, Stat
 from tidenote.vault.settling import Settling
 
+NOW_NS = 1_700_000_000_000_000_000
+
 
 def test_a_file_settles_by_its_own_time() -> None:
-    settling = Settling(50, 2000, time.monotonic, time.time_ns)
-    now = time.time_ns()
+    settling = Settling(50, 2000, lambda: 1000.0, lambda: NOW_NS)
 
     def judge(size: int, age_ms: int) -> bool:
-        return settling.settled("a.md", Stat(Kind.FILE, size, now - age_ms * 1_000_000, 1))
+        return settling.settled("a.md", Stat(Kind.FILE, size, NOW_NS - age_ms * 1_000_000, 1))
 
     assert judge(1, 10_000)
     assert not judge(1, -10_000_000)
-    assert settling.due("a.md") <= time.monotonic() + 0.05
+    assert settling.due("a.md") == 1000.05
     assert not judge(0, 1000)
-    assert settling.due("a.md") > time.monotonic() + 0.5
+    assert settling.due("a.md") == 1001.0
     assert judge(0, 3000)
-    assert settling.due("a.md") <= time.monotonic()
+    assert settling.due("a.md") == 1000.0
 
 
 def test_one_with_a_time_in_the_future_by_what_was_seen() -> None:
     now = [10**6]
-    settling = Settling(50, 2000, lambda: now[0] / 1000, time.time_ns)
-    future = time.time_ns() + 10**15
+    settling = Settling(50, 2000, lambda: now[0] / 1000, lambda: NOW_NS)
+    future = NOW_NS + 10**15
 
     def judge(size: int) -> bool:
         return settling.settled("a.md", Stat(Kind.FILE, size, future, 1))
