@@ -21,6 +21,7 @@ from tidenote.errors import ConfigError, StorageError
 from tidenote.server import backup, upkeep
 from tidenote.server.blobs import blob_path
 from tidenote.server.service import Service, open_service
+from tidenote.server.store.registry import Credential
 from tidenote.server.store.sql import DATABASE_FILE, SqlStore
 
 PICTURE = b"\x89PNG" + bytes(range(256)) * 5000
@@ -295,3 +296,42 @@ async def test_a_server_writes_backups_by_itself(tmp_path: Path, monkeypatch: py
             await written.wait()
     assert [path.suffix for path in folder.iterdir()] == [".tar"], "one a day, however often it is looked"
     assert backup.verify(next(folder.iterdir())).vaults[0].name == "main"
+
+
+# -- who is let in
+
+
+def someone(name: str, token: str = "token") -> Credential:
+    return Credential(f"id of {name}", name, None, "editor", f"hash of {name}'s {token}", 1, 1)
+
+
+def let_in(data: Path, *people: Credential, remove: tuple[str, ...] = ()) -> None:
+    with closing(SqlStore.open(data)) as store:
+        store.registry.save(people, remove)
+
+
+def who_may(data: Path) -> list[Credential]:
+    with closing(SqlStore.open(data)) as store:
+        return store.registry.credentials()
+
+
+def test_nobody_who_was_revoked_since_is_let_in_again(tmp_path: Path, data: Path) -> None:
+    let_in(data, someone("lost"), someone("kept"))
+    backup.back_up(data, tmp_path / "b.tar")
+    let_in(data, someone("kept", "new token"), someone("later"), remove=("id of lost",))
+    assert backup.restore(tmp_path / "b.tar", data, replace=True).keeps_revoked
+    assert who_may(data) == [someone("kept", "new token"), someone("later")]
+    assert not (data / "former").exists()
+
+
+@pytest.mark.parametrize("former", ["another server", "damaged", "missing"])
+def test_a_folder_that_cannot_tell_leaves_it_to_the_backup(tmp_path: Path, data: Path, former: str) -> None:
+    let_in(data, someone("phone"))
+    backup.back_up(data, tmp_path / "b.tar")
+    let_in(data, someone("other"), remove=("id of phone",))
+    if former == "damaged":
+        (data / DATABASE_FILE).write_bytes(b"no database" * 1000)
+    elif former == "missing":
+        (data / DATABASE_FILE).unlink()
+    assert not backup.restore(tmp_path / "b.tar", data, replace=True).keeps_revoked
+    assert who_may(data) == [someone("phone")]

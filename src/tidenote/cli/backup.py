@@ -57,6 +57,8 @@ def restore_backup(
     console.say(f"{folder}: restored, {describe(restored.manifest)}")
     if restored.set_aside:
         console.say(f"What the folder held before is in {restored.set_aside}; remove it when you no longer need it.")
+    if not restored.keeps_revoked:
+        console.say("Who was revoked since the backup is let in again: see `tidenote devices`, `tidenote revoke`.")
     console.say("Start the server: devices offer what the backup lacks, and delete nothing.")
 
 

@@ -97,10 +97,13 @@ class Restored:
     Attributes:
         manifest: what the backup held.
         set_aside: where the folder's former content is now; None if there was none.
+        keeps_revoked: whether the former content told who was let in last, so that nobody is who was revoked since the
+            backup.
     """
 
     manifest: Manifest
     set_aside: Path | None
+    keeps_revoked: bool = False
 
 
 def back_up(data: Path, file: Path, *, step: Step = unwatched) -> Manifest:
@@ -182,6 +185,7 @@ def restore(file: Path, data: Path, *, replace: bool = False, step: Step = unwat
                 stack.callback(lock_folder(data).release)
             stack.callback(shutil.rmtree, fresh, ignore_errors=True)
             manifest = _extract(file, fresh, step)
+            keeps_revoked = is_used and _let_in_as_before(data, fresh)
             _begin_generations(fresh)
             set_aside = _swap(fresh, data) if is_used else None
             if not is_used:
@@ -189,7 +193,7 @@ def restore(file: Path, data: Path, *, replace: bool = False, step: Step = unwat
                     data.rmdir()
                 fresh.replace(data)
             sync_folder(data.parent)
-    return Restored(manifest, set_aside)
+    return Restored(manifest, set_aside, keeps_revoked)
 
 
 # -- by schedule
@@ -387,6 +391,28 @@ def _begin_generations(fresh: Path) -> None:
     with closing(SqlStore.open(fresh)) as store:
         for vault in store.vaults():
             store.new_generation(vault.name, wall_ms=time.time_ns() // 1_000_000)
+
+
+def _let_in_as_before(data: Path, fresh: Path) -> bool:
+    """Let in whom the former folder let in; return False if it cannot tell, or is that of another server."""
+    if not (data / DATABASE_FILE).is_file():
+        return False
+    former = fresh / "former"
+    former.mkdir(mode=0o700)
+    try:
+        copy_database(data / DATABASE_FILE, former / DATABASE_FILE)
+        with closing(SqlStore.open(former)) as store:
+            last = store.registry.credentials()
+    except (OSError, sqlite3.Error, StorageError, ConfigError):
+        return False
+    finally:
+        shutil.rmtree(former)
+    with closing(SqlStore.open(fresh)) as store:
+        ids = {credential.id for credential in store.registry.credentials()}
+        if ids.isdisjoint(credential.id for credential in last):
+            return False
+        store.registry.save(last, ids - {credential.id for credential in last})
+    return True
 
 
 def _swap(fresh: Path, data: Path) -> Path:
