@@ -3,7 +3,8 @@
  * decided about them anywhere (docs/protocol.md 9.5 and 11.9).
  */
 
-import type { Journal } from "./journal";
+import { Job } from "./job";
+import type { Journal, Quarantined } from "./journal";
 import type { Rest } from "./rest";
 
 /** How many keys a report names. */
@@ -17,7 +18,7 @@ export class Holds {
   private reported: string | null = null;
   private reportedAt = -Infinity;
   private failed = false;
-  private running: Promise<void> | null = null;
+  private readonly job = new Job(() => this.report().catch(() => this.giveUp()));
 
   /**
    * @param tab - the one that reports.
@@ -32,15 +33,7 @@ export class Holds {
 
   /** Report what is held, if that is new or the server may have forgotten it. */
   look(): void {
-    if (this.failed) return;
-    this.running ??= this.report()
-      // It is reported again by the next connection.
-      .catch(() => {
-        this.failed = true;
-      })
-      .finally(() => {
-        this.running = null;
-      });
+    if (!this.failed) this.job.start();
   }
 
   /** Report what is held, whether it is new or not: something was decided, or the connection is. */
@@ -52,7 +45,7 @@ export class Holds {
 
   /** Wait for what is under way. */
   async close(): Promise<void> {
-    await this.running;
+    await this.job.idle();
   }
 
   private async report(): Promise<void> {
@@ -60,17 +53,26 @@ export class Holds {
     const keys = held.map(({ key }) => key);
     const names = keys.join("\n");
     const isKnown = names === this.reported && (keys.length === 0 || Date.now() - this.reportedAt < REPORT_AGAIN_MS);
-    if (isKnown) return;
+    if (!isKnown) await this.tell(keys, names, held);
+  }
+
+  /** The next connection reports it again. */
+  private giveUp(): void {
+    this.failed = true;
+  }
+
+  private async tell(keys: readonly string[], names: string, held: readonly Quarantined[]): Promise<void> {
+    // Whoever asks for another one meanwhile puts this back.
+    this.reportedAt = Date.now();
     const { deviceId } = await this.journal.meta();
     const since = held.reduce((first, hold) => Math.min(first, hold.since), Date.now());
     const hold = { kind: "quarantine" as const, keys: keys.slice(0, MAX_KEYS), count: keys.length, since };
     const { decisions } = await this.rest.reportHolds(deviceId, keys.length > 0 ? [hold] : []);
     this.reported = names;
-    this.reportedAt = Date.now();
     const decided = decisions.find(({ kind }) => kind === "quarantine");
     if (!decided || keys.length === 0) return;
     await this.journal.release(keys, decided.decision === "confirm", this.tab, Date.now());
     this.onReleased(keys);
-    await this.report();
+    this.job.start();
   }
 }

@@ -6,6 +6,7 @@
 import { checkGeneration, DataSync, fetchSiblings } from "./dataSync";
 import { actionOf, TidenoteError } from "./errors";
 import { Holds } from "./holds";
+import { Job } from "./job";
 import type { Journal } from "./journal";
 import { encode, PROTOCOL_VERSION, SUBPROTOCOL } from "./messages";
 import * as policy from "./policy";
@@ -65,7 +66,7 @@ export class Link {
   private answered = false;
   private behind = 0;
   private resyncing = false;
-  private settling: Promise<void> | null = null;
+  private readonly settling = new Job(() => this.askDoubts());
   private readonly skipped = new Map<string, Problem>();
   private problem: TidenoteError | null = null;
 
@@ -127,7 +128,7 @@ export class Link {
     }
     await this.uploader.close();
     await this.holds.close();
-    await this.settling;
+    await this.settling.idle();
     this.owner.onNews();
   }
 
@@ -296,7 +297,7 @@ export class Link {
       for (const push of session.outgoing()) await this.receive(session, await this.rest.sync(push, meta.deviceId));
       if (!session.canPush) throw new TidenoteError("unreachable", "the server did not answer a push");
     } while (!this.closing && (this.behind > 0 || (this.hungry && !this.isHolding())));
-    await this.settling;
+    await this.settling.idle();
   }
 
   // -- what both have in common
@@ -352,7 +353,7 @@ export class Link {
     for (const key of received.siblings.keys()) this.skipped.delete(key);
     for (const [key, message] of received.skipped) this.skipped.set(key, { key, code: "bad_change", message });
     if (touched.size > 0) await this.owner.onTouched(touched);
-    if (received.accepted.length > 0 || (this.answered && received.behind === 0)) this.settleDoubts();
+    if (received.accepted.length > 0 || (this.answered && received.behind === 0)) this.settling.start();
     this.owner.onNews();
     this.holds.look();
     this.heed(received);
@@ -380,15 +381,6 @@ export class Link {
   }
 
   /** Ask for the keys whose confirmed state is a guess; what was delivered meanwhile is newer and stays. */
-  private settleDoubts(): void {
-    this.settling ??= this.askDoubts()
-      // They stay in doubt until the next time.
-      .catch(() => undefined)
-      .finally(() => {
-        this.settling = null;
-      });
-  }
-
   private async askDoubts(): Promise<void> {
     const keys = (await this.journal.doubts()).slice(0, DOUBTS);
     if (keys.length === 0) return;
@@ -398,7 +390,7 @@ export class Link {
     const found = await fetchSiblings(this.rest, keys, epoch);
     const touched = await this.journal.reconcile(found, this.owner.tab, before);
     await this.owner.onTouched(touched);
-    if (touched.size > 0) await this.askDoubts();
+    if (touched.size > 0) this.settling.start();
   }
 }
 

@@ -4,6 +4,7 @@
  */
 
 import { TidenoteError } from "./errors";
+import { Job } from "./job";
 import type { Journal } from "./journal";
 import type { OutboxRow } from "./outbox";
 import { pause, type LinkConfig } from "./policy";
@@ -11,8 +12,7 @@ import type { Rest } from "./rest";
 
 /** Uploads what the outbox names, whenever it is woken. */
 export class Uploader {
-  private running: Promise<void> | null = null;
-  private again = false;
+  private readonly job = new Job(() => this.uploadAll());
   private failures = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private readonly leaving = new AbortController();
@@ -27,30 +27,23 @@ export class Uploader {
 
   /** Say that there may be something to upload. */
   wake(): void {
-    if (this.closed) return;
-    this.again = true;
-    this.running ??= this.run().finally(() => {
-      this.running = null;
-    });
+    if (!this.closed) this.job.start();
   }
 
   /** End what is under way. */
   async close(): Promise<void> {
     this.leaving.abort();
     clearTimeout(this.timer);
-    await this.running;
+    await this.job.idle();
   }
 
   private get closed(): boolean {
     return this.leaving.signal.aborted;
   }
 
-  private async run(): Promise<void> {
+  private async uploadAll(): Promise<void> {
     try {
-      while (this.again && !this.closed) {
-        this.again = false;
-        for (const row of await this.journal.uploads()) if (this.closed || !(await this.upload(row))) break;
-      }
+      for (const row of await this.journal.uploads()) if (this.closed || !(await this.upload(row))) break;
     } catch {
       // The journal failed; the link meets the same and says so.
       this.retry();

@@ -52,7 +52,7 @@ export const messages = {
     signOut: "Sign out of this browser",
     signOutNow: "Sign out now",
     unsent: (n: number) => `The server does not have ${count(n, "change", "changes")} of yours.`,
-    unsentHelp: "What was not sent stays in this browser only, until it is paired again as the same device.",
+    unsentHelp: "What was not sent stays in this browser only, until it is paired with this vault again.",
     vault: (name: string) => `Vault ${name}`,
     toSettle: (n: number) => count(n, "conflict to settle", "conflicts to settle"),
     toConfirm: (n: number) => count(n, "deletion is held", "deletions are held"),
