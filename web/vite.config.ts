@@ -27,6 +27,7 @@ export default defineConfig({
   server: { proxy: { "/api": "http://127.0.0.1:8787", "/ws": { target: "ws://127.0.0.1:8787", ws: true } } },
   test: {
     include: ["tests/unit/**/*.test.ts"],
-    testTimeout: 30_000,
+    // Conditions have time to come true on a busy machine; only a failing test waits so long.
+    testTimeout: 120_000,
   },
 });

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 
 import { Replica } from "../../../src/sync";
 
@@ -63,10 +63,13 @@ test("a replica whose server never answers closes without waiting for it", async
   await new Promise<void>((listening) => silent.listen(0, "127.0.0.1", listening));
   const endpoint = `http://127.0.0.1:${String((silent.address() as AddressInfo).port)}`;
   const asked = once(silent, "request");
+  // Nor does anything of ours lose its patience.
+  vi.spyOn(AbortSignal, "timeout").mockReturnValue(new AbortController().signal);
   const replica = await open({ endpoint });
   await replica.putBlob("file:a.bin", new Blob(["bytes"]), "application/octet-stream");
   await asked;
   await replica.close();
+  vi.restoreAllMocks();
   silent.closeAllConnections();
   silent.close();
 });
