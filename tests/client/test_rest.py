@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gzip
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -55,6 +57,26 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "source.bin"
     path.write_bytes(DATA)
     return path
+
+
+# -- answers
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setattr(rest_module, "MAX_ANSWER_BYTES", 2**20)
+    bomb = gzip.compress(bytes(2**24))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {status} Found\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
+        writer.write(head.encode() + bomb)
+        writer.close()
+
+    hostile = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with hostile, Rest(config(f"ws://127.0.0.1:{hostile.sockets[0].getsockname()[1]}/ws/sync")) as asking:
+        with pytest.raises(UnreachableError, match="more than 1048576 bytes"):
+            await asking.manifest()
 
 
 # -- errors

@@ -63,6 +63,9 @@ from tidenote.wire.messages import (
 CHUNK_BYTES: Final = 2**18
 """How much of a blob is in memory at once."""
 
+MAX_ANSWER_BYTES: Final = 256 * 2**20
+"""The longest answer that is read into memory."""
+
 STALL_TIMEOUT_S: Final = 60.0
 """How long a request may make no progress; the server commits and hashes within it."""
 
@@ -381,7 +384,7 @@ class Rest:
         async with self._send(method, path, content=content, params=params, headers=headers) as response:
             if response.status_code != 200:
                 raise await _error_of(response)
-            return await response.aread()
+            return await _body(response)
 
     @asynccontextmanager
     async def _send(
@@ -453,7 +456,21 @@ def holds(path: Path, blob: BlobRef) -> bool:
 
 
 async def _error_of(response: httpx.Response) -> TidenoteError:
-    return error_from(response.status_code, await response.aread())
+    return error_from(response.status_code, await _body(response))
+
+
+async def _body(response: httpx.Response) -> bytes:
+    """Return an answer, unpacked.
+
+    Raises:
+        UnreachableError: it is longer than any of a server, and who sends it might never end.
+    """
+    body = bytearray()
+    async for chunk in response.aiter_bytes(CHUNK_BYTES):
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise UnreachableError(f"{response.url.host} answers with more than {MAX_ANSWER_BYTES} bytes")
+    return bytes(body)
 
 
 def _read(body: bytes, kind: type[T]) -> T:
