@@ -375,14 +375,10 @@ class World:
 
 
 def _tree(device: Device, bases: Bases) -> dict[str, str]:
-    """Return the texts of a folder by their paths in the vault; a second file for one path does not sync."""
-    found = {}
-    for disk_name, data in device.disk.files().items():
-        path = bases.path_of(disk_name)
-        base = bases.file(path)
-        if base is None or base.disk_name == disk_name:
-            found[unicodedata.normalize("NFC", path)] = data.decode()
-    return found
+    """Return the texts of a folder by their paths in the vault."""
+    return {
+        unicodedata.normalize("NFC", bases.path_of(name)): data.decode() for name, data in device.disk.files().items()
+    }
 
 
 def _log_of(store: MemoryStore, vault: str) -> list[Change]:
