@@ -29,5 +29,6 @@ export default defineConfig({
     include: ["tests/unit/**/*.test.ts"],
     // Conditions have time to come true on a busy machine; only a failing test waits so long.
     testTimeout: 120_000,
+    hookTimeout: 120_000,
   },
 });
