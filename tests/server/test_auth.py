@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tidenote.errors import AccessError, ProtocolError
-from tidenote.server.auth import COOKIE, SOCKET, Caller, Door, Head, check_version, set_cookie
+from tidenote.server.auth import COOKIE, SOCKET, Caller, Door, Head, check_version, cookie_name, set_cookie
 from tidenote.server.identity import Identity
 from tidenote.server.store.registry import ANY, Credential, MemoryRegistry
 
@@ -122,8 +122,15 @@ async def test_a_command_on_the_server_s_machine_is_no_replica(identity: Identit
 @pytest.mark.parametrize(("scheme", "secure"), [("http", False), ("https", True)])
 def test_a_cookie_is_out_of_reach_of_scripts_and_other_sites(scheme: str, secure: bool) -> None:
     value = set_cookie("abc", scheme, days=1)["set-cookie"]
-    assert value.startswith(f"{COOKIE}=abc; Path=/; Max-Age=86400; HttpOnly; SameSite=Strict")
+    assert value.startswith(f"{cookie_name(scheme)}=abc; Path=/; Max-Age=86400; HttpOnly; SameSite=Strict")
     assert ("Secure" in value) == secure
+
+
+async def test_over_https_no_neighbour_s_page_slips_in_another_session(identity: Identity) -> None:
+    token = await enrol(identity, "browser", session=True)
+    door = Door(identity)
+    assert door.admit(head(scheme="https", cookie=f"__Host-{COOKIE}={token}")).device_id == "browser"
+    assert door.known(head(scheme="https", cookie=f"{COOKIE}={token}")) is None
 
 
 # ---------------------------------------------------------------------------------------------- which site asks

@@ -18,7 +18,7 @@ from tidenote.server.store.registry import ANY, Credential
 from tidenote.wire.messages import PROTOCOL_VERSION, SUBPROTOCOL, Role
 
 COOKIE: Final = "tidenote_session"
-"""The cookie with a browser's token."""
+"""The cookie with a browser's token; see `cookie_name`."""
 
 SOCKET: Final = "SOCKET"
 """The method of a request for a WebSocket, as `Head` has it."""
@@ -205,7 +205,7 @@ class Door:
         """Return the token in a browser's cookie, good or not."""
         for pair in head.headers.get("cookie", "").split(";"):
             name, _, value = pair.strip().partition("=")
-            if name == COOKIE and value:
+            if name == cookie_name(head.scheme) and value:
                 return value
         return None
 
@@ -225,10 +225,15 @@ def subprotocols(headers: Mapping[str, str]) -> list[str]:
     return [offer.strip() for offer in headers.get("sec-websocket-protocol", "").split(",") if offer.strip()]
 
 
+def cookie_name(scheme: str) -> str:
+    """Return what the cookie is called: over HTTPS so that no page of a neighbour of ours can slip in another one."""
+    return f"__Host-{COOKIE}" if scheme == "https" else COOKIE
+
+
 def set_cookie(token: str, scheme: str, *, days: int) -> dict[str, str]:
     """Return the header that leaves a browser its token; none that is out of date takes it away again."""
     secure = "; Secure" if scheme == "https" else ""
-    value = f"{COOKIE}={token}; Path=/; Max-Age={days * 86_400}; HttpOnly; SameSite=Strict{secure}"
+    value = f"{cookie_name(scheme)}={token}; Path=/; Max-Age={days * 86_400}; HttpOnly; SameSite=Strict{secure}"
     return {"set-cookie": value}
 
 
