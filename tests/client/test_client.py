@@ -17,7 +17,7 @@ from tidenote.client import client as client_module
 from tidenote.client.client import Changes, Parked, SyncClient, default_journal_path, key_of
 from tidenote.client.journal import BrokenJournal, Journal
 from tidenote.config import SyncConfig
-from tidenote.errors import AccessError, ConfigError, RefusedChange
+from tidenote.errors import AccessError, ConfigError, RefusedChange, StorageError
 from tidenote.server.serve import Running
 
 pytestmark = pytest.mark.anyio
@@ -294,6 +294,27 @@ async def test_a_journal_that_breaks_under_way_is_told_to_everyone(server: Runni
             await until(client, lambda: False, "it is told")
         status = client.status()
         assert (status.state, status.last_error_code) == ("stopped", "storage_failed")
+
+
+@pytest.mark.parametrize("method", ["uploads", "uploaded"])
+async def test_a_full_disk_under_an_upload_is_waited_out(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """As it is under what the server says."""
+    real, failures = getattr(Journal, method), [StorageError("the disk is full", "storage_full")]
+
+    def full(journal: Journal, *args: object) -> object:
+        if journal.uploads() if method == "uploaded" else journal.pending():
+            while failures:
+                raise failures.pop()
+        return real(journal, *args)
+
+    monkeypatch.setattr(Journal, method, full)
+    async with device(tmp_path, server.endpoint) as client:
+        await client.put("photo.png", b"a picture")
+        await client.flush(30)
+        assert not failures
+        assert client.status().state == "online"
 
 
 async def test_a_bug_is_not_swallowed(alone: SyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from tidenote.client.journal import Journal, OutboxRow
+from tidenote.client.journal import BrokenJournal, Journal, OutboxRow
 from tidenote.client.policy import pause
 from tidenote.client.rest import Rest
 from tidenote.config import SyncConfig
-from tidenote.errors import Action, RefusedChange, TidenoteError
+from tidenote.errors import Action, RefusedChange, StorageError, TidenoteError
 
 logger = logging.getLogger("tidenote.client")
 
@@ -47,14 +47,20 @@ class Uploader:
         """Upload until cancelled.
 
         Raises:
-            StorageError: the journal failed.
+            BrokenJournal: the journal's file is damaged.
         """
         while True:
             await self._woken.wait()
             self._woken.clear()
-            for row in self._journal.uploads():
-                if not await self._upload(row):
-                    break
+            try:
+                for row in self._journal.uploads():
+                    if not await self._upload(row):
+                        break
+            except BrokenJournal:
+                raise
+            except StorageError as error:
+                # Our disk, under the journal: full, for one, which passes.
+                self._try_later(error)
 
     async def _upload(self, row: OutboxRow) -> bool:
         """Upload one blob; return whether to go on with the next."""
@@ -74,9 +80,12 @@ class Uploader:
             self._journal.park(row, error.code, error.message)
             self._on_uploaded()
             return True
+        self._try_later(error)
+        # Bytes that changed on the way concern this file only; anything else, every one.
+        return error.code == "bad_blob"
+
+    def _try_later(self, error: TidenoteError) -> None:
         self._failures += 1
         logger.warning("an upload failed (%s): %s", error.code, error.message)
         delay_s = pause(self._failures, self._config, (1 + random.random()) / 2) / 1000  # noqa: S311 - jitter
         asyncio.get_running_loop().call_later(delay_s, self.wake)
-        # Bytes that changed on the way concern this file only; anything else, every one.
-        return error.code == "bad_blob"
