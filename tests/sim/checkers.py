@@ -31,7 +31,7 @@ MAX_SIBLINGS: Final = 24
 """How many versions of a note may wait for a person at once, in worlds as small as these."""
 
 _TOKEN = re.compile("«[^»]+»")
-_NUMBER = re.compile(r" \(\d+\)(?=\.\w+$)")
+_NUMBER = re.compile(r"(?: \(\d+\))+(?=\.\w+$)")
 
 
 class Violation(AssertionError):

@@ -24,10 +24,11 @@ from tidenote.config import SyncConfig
 from tidenote.core.version import BlobRef, Change
 from tidenote.errors import FolderError, TidenoteError
 from tidenote.vault.apply import Applier
-from tidenote.vault.bases import Bases
+from tidenote.vault.bases import Bases, DiskTraits
 from tidenote.vault.files import RealFiles
 from tidenote.vault.ignore import IgnoreRules
 from tidenote.vault.passes import Passes, Unfit
+from tidenote.vault.twins import Twins
 from tidenote.wire.session import Received
 
 if TYPE_CHECKING:
@@ -284,7 +285,20 @@ class Device:
         """
         process = self.process
         bases = process.bases if process and process.passes else Bases(self.open_journal().bases().values())
-        return unicodedata.normalize("NFC", bases.path_of(disk_path))
+        twins = Twins(bases, DiskTraits(not self.disk.folding, not self.disk.folding), self)
+        return unicodedata.normalize("NFC", twins.path_of(disk_path) or disk_path)
+
+    def is_file(self, disk_name: str) -> bool:
+        """Say whether there is a file of exactly this name."""
+        return self.disk.spelled(disk_name) == disk_name
+
+    def is_free(self, disk_name: str) -> bool:
+        """Say whether nothing is there."""
+        return self.disk.is_free(disk_name)
+
+    def can_sync(self, _: str) -> bool:
+        """Say that every path that people use can sync."""
+        return True
 
     def replica(self) -> dict[str, bytes]:
         """Return what the device holds as confirmed, as JSON."""

@@ -44,6 +44,7 @@ class Options:
         lost_journals: weight of a journal that is lost.
         rollbacks: whether a device is once set back to an earlier image of itself.
         restores: whether the server is once restored from an older copy of its log.
+        twins: whether people make files whose names differ in their Unicode form only.
     """
 
     devices: int = 3
@@ -70,6 +71,7 @@ class Options:
     lost_journals: int = 0
     rollbacks: bool = False
     restores: bool = False
+    twins: bool = False
 
     @classmethod
     def draw(cls, seed: int) -> Options:
@@ -104,6 +106,7 @@ class Options:
             lost_journals=sometimes(0.1, 1),
             rollbacks=rng.random() < 0.1,
             restores=rng.random() < 0.1,
+            twins=rng.random() < 0.15,
         )
 
     def __str__(self) -> str:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from sim.device import Device
     from sim.world import World
 
-NAMES: Final = ("a.md", "b.md", "c.md", "d/e.md", "d/f.md", "caf\u00e9.md")
+ACCENTED: Final = "caf\u00e9.md"
+NAMES: Final = ("a.md", "b.md", "c.md", "d/e.md", "d/f.md", ACCENTED)
 TWINS: Final = ("A.md", "D/e.md")
 """Names that a disk which folds takes for others."""
 
@@ -91,6 +92,9 @@ class Person:
     def _name(self, rng: random.Random) -> str:
         names = NAMES + TWINS if self.world.options.folding else NAMES
         path = rng.choice(names)
+        if self.world.options.twins and rng.random() < 0.2:
+            path = unicodedata.normalize(rng.choice(["NFC", "NFD"]), ACCENTED)
+            return self.device.disk.spelled(path) or path
         if (spelled := self.device.disk.spelled(path)) is not None:
             return spelled
         # One's programs write an accent as a character of its own.

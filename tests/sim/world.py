@@ -11,7 +11,6 @@ import errno
 import hashlib
 import heapq
 import random
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -24,7 +23,6 @@ from sim.people import Person, words_of
 from sim.server import MAX_BUFFERED, Server
 from tidenote.core.version import Change
 from tidenote.server.store.memory import MemoryStore
-from tidenote.vault.bases import Bases
 
 MAIN: Final = "main"
 OTHER: Final = "other"
@@ -334,7 +332,8 @@ class World:
             final.replicas[device.name] = replica  # type: ignore[index]
             final.outboxes[device.name] = journal.pending() + journal.parked()  # type: ignore[index]
             if process.passes:
-                final.trees[device.name] = _tree(device, process.bases)  # type: ignore[index]
+                tree = {device.path_of(name): data.decode() for name, data in device.disk.files().items()}
+                final.trees[device.name] = tree  # type: ignore[index]
                 held = frozenset(process.passes.held) | frozenset(process.passes.skipped)
                 final.held[device.name] = held  # type: ignore[index]
                 final.leftovers[device.name] = device.disk.temporary()  # type: ignore[index]
@@ -372,13 +371,6 @@ class World:
 
     def __str__(self) -> str:
         return f"seed {self.seed} ({self.options})"
-
-
-def _tree(device: Device, bases: Bases) -> dict[str, str]:
-    """Return the texts of a folder by their paths in the vault."""
-    return {
-        unicodedata.normalize("NFC", bases.path_of(name)): data.decode() for name, data in device.disk.files().items()
-    }
 
 
 def _log_of(store: MemoryStore, vault: str) -> list[Change]:
