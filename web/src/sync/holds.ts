@@ -3,8 +3,9 @@
  * decided about them anywhere (docs/protocol.md 9.5 and 11.9).
  */
 
+import type { Quarantined } from "./database";
 import { Job } from "./job";
-import type { Journal, Quarantined } from "./journal";
+import type { Journal } from "./journal";
 import type { Rest } from "./rest";
 
 /** How many keys a report names. */

@@ -4,39 +4,28 @@
  * join(confirmed, outbox). When to send is link.ts's matter; what a refusal does to the outbox stands in outbox.ts.
  */
 
-import { openDB, type DBSchema, type IDBPDatabase, type IDBPTransaction } from "idb";
-
 import { LamportClock } from "./clock";
+import { Database, type Meta, type Quarantined, type Transaction } from "./database";
 import { TidenoteError } from "./errors";
 import { checkDeviceId, ownerOf } from "./keys";
 import { MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, toChange } from "./messages";
-import { currentBase, isReplaceable, Outbox, overlay, rowOf, takeOver, type NewRow, type OutboxRow } from "./outbox";
-import { joinAll } from "./register";
+import { currentBase, isReplaceable, Outbox, rowOf, takeOver, type NewRow, type OutboxRow } from "./outbox";
 import { sizeOfChange, type Received, type Siblings } from "./session";
-import { names, sameDot, stubOf, type BlobRef, type Change, type Dot, type Stub } from "./version";
-
-/** Whose journal this is, and how far it got. */
-export interface Meta {
-  /** The current incarnation. */
-  readonly deviceId: string;
-  readonly vault: string;
-  /** Of the log that `cursor` counts in; null before the first contact. */
-  readonly epoch: string | null;
-  /** The receipt up to which everything is applied. */
-  readonly cursor: number;
-  /** The Lamport clock. */
-  readonly clock: number;
-  /** When the server last confirmed anything, ms since 1970; null if never. */
-  readonly confirmedAt: number | null;
-  /** The tab that talks to the server: only its messages are applied. */
-  readonly leader: string | null;
-  /** Until when it leads if nothing else tells, ms since 1970. */
-  readonly leaderUntil: number;
-  /** Own dots that were replaced after a refusal, and by which: who holds a note open may still name the old ones. */
-  readonly newDots: readonly (readonly [Dot, Dot])[];
-  /** What the tabs called their latest connections (docs/protocol.md 2.4). */
-  readonly nonces: readonly string[];
-}
+import {
+  accept,
+  advance,
+  checkLeads,
+  confirmedOf,
+  makeRoom,
+  metaOf,
+  overlaid,
+  putRow,
+  replaceConfirmed,
+  rowsOf,
+  sameDots,
+  setMeta,
+} from "./steps";
+import { sameDot, stubOf, type BlobRef, type Change, type Dot, type Stub } from "./version";
 
 /** A change to be: what `Journal.write` gives a dot. */
 export interface Write {
@@ -62,38 +51,6 @@ export interface Held<S extends Stub = Stub> {
   readonly quarantined: boolean;
 }
 
-/** Bytes that are kept here: until they are uploaded, and for as long as there is room. */
-export interface KeptBlob {
-  readonly sha256: string;
-  readonly bytes: Blob;
-  readonly size: number;
-  /** ms since 1970. */
-  readonly usedAt: number;
-}
-
-/** A note that the server may have deleted and forgotten: held back since then, ms since 1970. */
-export interface Quarantined {
-  readonly key: string;
-  readonly since: number;
-}
-
-interface Schema extends DBSchema {
-  meta: { key: string; value: Meta };
-  confirmed: { key: string; value: { key: string; changes: readonly Change[] } };
-  /** What `confirmed` holds without the texts: read whole when a tab opens. */
-  heads: { key: string; value: { key: string; siblings: readonly Stub[] } };
-  outbox: { key: number; value: OutboxRow; indexes: { key: string } };
-  /** Keys whose confirmed state is a guess. */
-  doubts: { key: string; value: { key: string } };
-  quarantine: { key: string; value: Quarantined };
-  blobs: { key: string; value: KeptBlob };
-}
-
-type StoreName = "meta" | "confirmed" | "heads" | "outbox" | "doubts" | "quarantine" | "blobs";
-const STORES: StoreName[] = ["meta", "confirmed", "heads", "outbox", "doubts", "quarantine", "blobs"];
-type Transaction = IDBPTransaction<Schema, StoreName[], "readwrite">;
-type Reading = IDBPTransaction<Schema, StoreName[], "readonly" | "readwrite">;
-
 /** Who writes, in one transaction. */
 interface Author {
   readonly meta: Meta;
@@ -102,22 +59,8 @@ interface Author {
   readonly now: number;
 }
 
-const META: Meta = {
-  deviceId: "",
-  vault: "",
-  epoch: null,
-  cursor: 0,
-  clock: 0,
-  confirmedAt: null,
-  leader: null,
-  leaderUntil: 0,
-  newDots: [],
-  nonces: [],
-};
 /** How many heads are read at once. */
 const PAGE = 2000;
-/** How many bytes of blobs that the server has, too, are kept here. */
-const MAX_KEPT_BYTES = 64 * 2 ** 20;
 /** How many of our own connections are known again: far more than may be on their way to a server at once. */
 const MAX_NONCES = 64;
 /** How exactly it is remembered when bytes were last used. */
@@ -125,7 +68,7 @@ const USED_WITHIN_MS = 3_600_000;
 
 /** One device's replica of one vault, and its outbox. */
 export class Journal {
-  private constructor(private readonly db: IDBPDatabase<Schema>) {}
+  private constructor(private readonly db: Database) {}
 
   /**
    * Open a journal, and create it if it is missing.
@@ -135,20 +78,7 @@ export class Journal {
    * @throws TidenoteError `storage_failed`.
    */
   static async open(name: string, onGone: () => void = () => undefined): Promise<Journal> {
-    try {
-      const db = await openDB<Schema>(name, 1, {
-        upgrade: create,
-        // A later version of the app, or who clears the site's data, waits for everybody to let go.
-        blocking: () => {
-          db.close();
-          onGone();
-        },
-        terminated: onGone,
-      });
-      return new Journal(db);
-    } catch (error) {
-      throw storageError(error);
-    }
+    return new Journal(await Database.open(name, onGone));
   }
 
   /** Close the database; everything that a method resolved is durable without it. */
@@ -160,7 +90,7 @@ export class Journal {
 
   /** Return whose journal this is, and how far it got. */
   async meta(): Promise<Meta> {
-    return reading(async () => (await this.db.get("meta", "meta")) ?? META);
+    return this.db.read(metaOf);
   }
 
   /**
@@ -170,7 +100,7 @@ export class Journal {
    */
   async bind(deviceId: string, vault: string): Promise<void> {
     checkDeviceId(deviceId);
-    await this.commit(async (tx) => {
+    await this.db.commit(async (tx) => {
       const meta = await metaOf(tx);
       if (meta.vault !== "" && meta.vault !== vault) {
         throw new TidenoteError("bad_config", `this journal belongs to the vault ${meta.vault}, not ${vault}`);
@@ -191,7 +121,7 @@ export class Journal {
    * @returns whether this tab leads now.
    */
   async lead(tab: string, now: number, until: number, force: boolean): Promise<boolean> {
-    return this.commit(async (tx) => {
+    return this.db.commit(async (tx) => {
       const { leader, leaderUntil } = await metaOf(tx);
       // Who asked before us has a lease that ends before ours would; else the clock was put back, and it says nothing.
       const isTaken = leader !== null && leader !== tab && now < leaderUntil && leaderUntil <= until;
@@ -203,7 +133,7 @@ export class Journal {
 
   /** Note the name of a new connection, and return whose it is and where it goes on. */
   async connecting(nonce: string): Promise<Meta> {
-    return this.commit(async (tx) => {
+    return this.db.commit(async (tx) => {
       const { nonces } = await metaOf(tx);
       await setMeta(tx, { nonces: [...nonces, nonce].slice(-MAX_NONCES) });
       return metaOf(tx);
@@ -216,7 +146,7 @@ export class Journal {
    * @returns the keys that have a change with a new dot.
    */
   async replacedBy(nonce: string): Promise<Set<string>> {
-    return this.commit(async (tx) => {
+    return this.db.commit(async (tx) => {
       if ((await metaOf(tx)).nonces.includes(nonce)) return new Set<string>();
       return this.alterOutbox(tx, (outbox) => {
         outbox.goOn();
@@ -226,7 +156,7 @@ export class Journal {
 
   /** Let another tab lead. */
   async resign(tab: string): Promise<void> {
-    await this.commit(async (tx) => {
+    await this.db.commit(async (tx) => {
       if ((await metaOf(tx)).leader === tab) await setMeta(tx, { leader: null, leaderUntil: 0 });
     }, "relaxed");
   }
@@ -235,8 +165,7 @@ export class Journal {
 
   /** Return what a key holds, texts included. */
   async read(key: string): Promise<Held<Change>> {
-    return reading(async () => {
-      const tx = this.db.transaction(STORES, "readonly");
+    return this.db.read(async (tx) => {
       const [row, own, quarantined] = await Promise.all([
         tx.objectStore("confirmed").get(key),
         rowsOf(tx, key),
@@ -249,8 +178,7 @@ export class Journal {
 
   /** Return what some keys hold, without their texts. */
   async heads(keys: Iterable<string>): Promise<Held[]> {
-    return reading(async () => {
-      const tx = this.db.transaction(STORES, "readonly");
+    return this.db.read(async (tx) => {
       return Promise.all(
         [...keys].map(async (key) => {
           const [row, own, quarantined] = await Promise.all([
@@ -266,8 +194,7 @@ export class Journal {
 
   /** Return what all keys hold at one moment, without their texts. */
   async allHeads(): Promise<Held[]> {
-    return reading(async () => {
-      const tx = this.db.transaction(STORES, "readonly");
+    return this.db.read(async (tx) => {
       const own = new Map<string, OutboxRow[]>();
       for (const row of await tx.objectStore("outbox").getAll()) own.set(row.key, [...(own.get(row.key) ?? []), row]);
       const quarantined = new Set(await tx.objectStore("quarantine").getAllKeys());
@@ -289,7 +216,7 @@ export class Journal {
 
   /** Return the changes of a key that the server last told, with their texts. */
   async confirmed(key: string): Promise<readonly Change[]> {
-    return reading(async () => (await this.db.get("confirmed", key))?.changes ?? []);
+    return this.db.read((tx) => confirmedOf(tx, key));
   }
 
   // -- the outbox
@@ -306,7 +233,7 @@ export class Journal {
    * @throws TidenoteError `bad_key`, `bad_value`, `storage_full`, `storage_failed`: nothing was written.
    */
   async write(writes: readonly Write[], writer: string, now: number): Promise<Change[]> {
-    return this.commit(async (tx) => {
+    return this.db.commit(async (tx) => {
       const author = await authorOf(tx, writer, now);
       const changes: Change[] = [];
       for (const write of writes) {
@@ -327,7 +254,7 @@ export class Journal {
    * key that does, is left for later and holds up nothing else.
    */
   async take(): Promise<Change[]> {
-    return this.commit(async (tx) => {
+    return this.db.commit(async (tx) => {
       const found: Change[] = [];
       const passed = new Set<string>();
       const waiting = new Set<string>();
@@ -355,13 +282,13 @@ export class Journal {
 
   /** Return the rows whose blobs are to be uploaded, in order. */
   async uploads(): Promise<OutboxRow[]> {
-    const rows = await reading(() => this.db.getAll("outbox"));
+    const rows = await this.db.read((tx) => tx.objectStore("outbox").getAll());
     return rows.filter(({ uploaded, parked }) => !uploaded && !parked);
   }
 
   /** Note that the server has the bytes of a row's blob: the change that names it may be sent. */
   async uploaded(row: OutboxRow): Promise<void> {
-    await this.commit(async (tx) => {
+    await this.db.commit(async (tx) => {
       const current = await tx.objectStore("outbox").get(row.seq);
       if (current && current.change.blob?.sha256 === row.change.blob?.sha256) {
         await tx.objectStore("outbox").put({ ...current, uploaded: true });
@@ -371,7 +298,7 @@ export class Journal {
 
   /** Keep a change but stop sending it, and remember why. */
   async park(row: OutboxRow, code: string, message: string): Promise<void> {
-    await this.commit(async (tx) => {
+    await this.db.commit(async (tx) => {
       const current = await tx.objectStore("outbox").get(row.seq);
       if (!current || !sameDot(current.change, row.change)) return;
       await this.alterOutbox(tx, (outbox) => {
@@ -382,7 +309,7 @@ export class Journal {
 
   /** Send parked changes again, all or those of some keys; return the keys. */
   async retryParked(keys?: readonly string[]): Promise<string[]> {
-    return this.commit(async (tx) => {
+    return this.db.commit(async (tx) => {
       const store = tx.objectStore("outbox");
       const rows = (await store.getAll()).filter(({ key, parked }) => parked && (keys?.includes(key) ?? true));
       for (const row of rows) {
@@ -402,7 +329,7 @@ export class Journal {
 
   /** Let parked changes of a key go, because their author says so. */
   async discardParked(key: string): Promise<void> {
-    await this.commit(async (tx) => {
+    await this.db.commit(async (tx) => {
       for (const row of await rowsOf(tx, key)) if (row.parked) await tx.objectStore("outbox").delete(row.seq);
     });
   }
@@ -418,7 +345,7 @@ export class Journal {
    * @throws TidenoteError `storage_full`, `storage_failed`; `replaced`, if another tab leads: nothing was applied.
    */
   async apply(received: Received, tab: string, now: number): Promise<Set<string>> {
-    return this.commit(async (tx) => {
+    return this.db.commit(async (tx) => {
       await checkLeads(tx, tab);
       for (const change of received.accepted) await accept(tx, change);
       await replaceConfirmed(tx, received.siblings);
@@ -436,7 +363,7 @@ export class Journal {
 
   /** Return the keys whose confirmed state is a guess, to be asked for: an answer was lost, and others wrote. */
   async doubts(): Promise<string[]> {
-    return reading(() => this.db.getAllKeys("doubts"));
+    return this.db.read((tx) => tx.objectStore("doubts").getAllKeys());
   }
 
   /**
@@ -455,12 +382,12 @@ export class Journal {
     expected?: Siblings,
     lost: readonly (readonly [Change, string, string])[] = [],
   ): Promise<Set<string>> {
-    return this.commit(async (tx) => {
+    return this.db.commit(async (tx) => {
       await checkLeads(tx, tab);
       const found = new Map<string, readonly Change[]>();
       for (const [key, changes] of siblings) {
         const before = expected?.get(key);
-        const now = (await tx.objectStore("confirmed").get(key))?.changes ?? [];
+        const now = await confirmedOf(tx, key);
         if (!before || sameDots(before, now)) found.set(key, changes);
       }
       await replaceConfirmed(tx, found);
@@ -476,7 +403,7 @@ export class Journal {
 
   /** Note that a full comparison is complete: from now on the log of this epoch is followed from the cursor. */
   async resynced(epoch: string, cursor: number, tab: string, now: number): Promise<void> {
-    await this.commit(async (tx) => {
+    await this.db.commit(async (tx) => {
       await checkLeads(tx, tab);
       const { clock } = await metaOf(tx);
       await setMeta(tx, { epoch, cursor, clock: Math.max(clock, cursor), confirmedAt: now });
@@ -492,7 +419,7 @@ export class Journal {
    * @returns the keys that it touched.
    */
   async quarantine(keys: readonly string[], tab: string, now: number): Promise<Set<string>> {
-    return this.commit(async (tx) => {
+    return this.db.commit(async (tx) => {
       await checkLeads(tx, tab);
       const store = tx.objectStore("quarantine");
       const before = new Map((await store.getAll()).map((held) => [held.key, held]));
@@ -507,8 +434,7 @@ export class Journal {
 
   /** Return what is held back because the server may have deleted and forgotten it, in the order of the keys. */
   async quarantined(): Promise<Quarantined[]> {
-    return reading(async () => {
-      const tx = this.db.transaction(STORES, "readonly");
+    return this.db.read(async (tx) => {
       const held = await tx.objectStore("quarantine").getAll();
       const own = await Promise.all(held.map(({ key }) => tx.objectStore("outbox").index("key").getKey(key)));
       return held.filter((_, at) => own[at] === undefined);
@@ -522,13 +448,13 @@ export class Journal {
    *   the trash.
    */
   async release(keys: readonly string[], keep: boolean, writer: string, now: number): Promise<void> {
-    await this.commit(async (tx) => {
+    await this.db.commit(async (tx) => {
       const author = await authorOf(tx, writer, now);
       for (const key of keys) {
         const { rows, shown } = await overlaid(tx, key);
         if (!shown || rows.length > 0 || !(await tx.objectStore("quarantine").get(key))) continue;
         const { value, blob, modified_at } = shown;
-        const base = (await tx.objectStore("confirmed").get(key))?.changes ?? [];
+        const base = await confirmedOf(tx, key);
         const write = { key, value, base, ...(blob && { blob }), ...(modified_at !== undefined && { modified_at }) };
         const again = await this.writeOne(tx, write, author);
         if (!keep) await this.writeOne(tx, { key, value: null, base: [again], modified_at: now }, author);
@@ -541,16 +467,18 @@ export class Journal {
 
   /** Return bytes that are kept here. */
   async blob(sha256: string, now: number): Promise<Blob | null> {
-    return reading(async () => {
-      const kept = await this.db.get("blobs", sha256);
-      if (kept && now - kept.usedAt > USED_WITHIN_MS) await this.db.put("blobs", { ...kept, usedAt: now });
-      return kept?.bytes ?? null;
-    });
+    const kept = await this.db.read((tx) => tx.objectStore("blobs").get(sha256));
+    if (kept && now - kept.usedAt > USED_WITHIN_MS) {
+      const used = this.db.commit((tx) => tx.objectStore("blobs").put({ ...kept, usedAt: now }), "relaxed");
+      // That they were used may be forgotten; that they are here is what counts.
+      await used.catch(() => undefined);
+    }
+    return kept?.bytes ?? null;
   }
 
   /** Keep bytes that the server has, too, for as long as there is room. */
   async keep(sha256: string, bytes: Blob, now: number): Promise<void> {
-    await this.commit(async (tx) => {
+    await this.db.commit(async (tx) => {
       await tx.objectStore("blobs").put({ sha256, bytes, size: bytes.size, usedAt: now });
       await makeRoom(tx);
     }, "relaxed");
@@ -597,125 +525,11 @@ export class Journal {
         .map(({ key }) => key),
     );
   }
-
-  /** Run a function as one transaction over everything; what it throws takes all of it back. */
-  private async commit<T>(
-    work: (tx: Transaction) => Promise<T>,
-    durability: IDBTransactionDurability = "strict",
-  ): Promise<T> {
-    let tx: Transaction | undefined;
-    try {
-      tx = this.db.transaction(STORES, "readwrite", { durability });
-      const result = await work(tx);
-      await tx.done;
-      return result;
-    } catch (error) {
-      await abort(tx);
-      throw storageError(error);
-    }
-  }
-}
-
-async function abort(tx: Transaction | undefined): Promise<void> {
-  try {
-    tx?.abort();
-  } catch {
-    // It has ended already.
-  }
-  await tx?.done.catch(() => undefined);
-}
-
-function create(db: IDBPDatabase<Schema>): void {
-  db.createObjectStore("meta");
-  for (const name of ["confirmed", "heads", "doubts", "quarantine"] as const) {
-    db.createObjectStore(name, { keyPath: "key" });
-  }
-  db.createObjectStore("outbox", { keyPath: "seq", autoIncrement: true }).createIndex("key", "key");
-  db.createObjectStore("blobs", { keyPath: "sha256" });
-}
-
-async function metaOf(tx: Transaction): Promise<Meta> {
-  return (await tx.objectStore("meta").get("meta")) ?? META;
 }
 
 async function authorOf(tx: Transaction, writer: string, now: number): Promise<Author> {
   const meta = await metaOf(tx);
   return { meta, clock: new LamportClock(meta.clock), writer, now };
-}
-
-async function overlaid(tx: Transaction, key: string): Promise<{ rows: OutboxRow[]; shown: Change | null }> {
-  const [rows, confirmed] = await Promise.all([rowsOf(tx, key), tx.objectStore("confirmed").get(key)]);
-  const own = rows.map(({ change }) => change);
-  return { rows, shown: overlay(confirmed?.changes ?? [], own).shown };
-}
-
-async function setMeta(tx: Transaction, values: Partial<Meta>): Promise<void> {
-  await tx.objectStore("meta").put({ ...(await metaOf(tx)), ...values }, "meta");
-}
-
-async function checkLeads(tx: Transaction, tab: string): Promise<void> {
-  if ((await metaOf(tx)).leader !== tab) throw new TidenoteError("replaced", "another tab talks to the server");
-}
-
-function rowsOf(tx: Reading, key: string): Promise<OutboxRow[]> {
-  return tx.objectStore("outbox").index("key").getAll(key);
-}
-
-async function putRow(tx: Transaction, row: NewRow): Promise<void> {
-  // The database numbers a row that has no number yet.
-  await tx.objectStore("outbox").put(row as OutboxRow);
-}
-
-/** Let go of the bytes that were used longest ago, if there are too many that no change of the outbox needs. */
-async function makeRoom(tx: Transaction): Promise<void> {
-  const needed = new Set((await tx.objectStore("outbox").getAll()).map(({ change }) => change.blob?.sha256));
-  const kept = (await tx.objectStore("blobs").getAll()).sort((first, second) => second.usedAt - first.usedAt);
-  let room = MAX_KEPT_BYTES;
-  for (const blob of kept) {
-    if (needed.has(blob.sha256)) continue;
-    room -= blob.size;
-    if (room < 0) await tx.objectStore("blobs").delete(blob.sha256);
-  }
-}
-
-/** Move a change from the outbox to the confirmed state. */
-async function accept(tx: Transaction, change: Change): Promise<void> {
-  const confirmed = (await tx.objectStore("confirmed").get(change.key))?.changes ?? [];
-  // What the server has told of it already may bear a mark that we did not give it.
-  const told = confirmed.some((sibling) => sameDot(sibling, change));
-  const joined = told ? confirmed : joinAll([...confirmed, change]).siblings;
-  const row = (await rowsOf(tx, change.key)).find((own) => sameDot(own.change, change));
-  if (row && row.handed > 1 && !sameDots(joined, confirmed)) {
-    // It may have been taken in long ago, and replaced by versions of which we saw only the last.
-    await tx.objectStore("doubts").put({ key: change.key });
-  }
-  await putConfirmed(tx, change.key, joined);
-  await tx.objectStore("quarantine").delete(change.key);
-  if (row) await tx.objectStore("outbox").delete(row.seq);
-}
-
-async function replaceConfirmed(tx: Transaction, siblings: Siblings): Promise<void> {
-  await Promise.all(
-    [...siblings].map(async ([key, changes]) => {
-      await putConfirmed(tx, key, changes);
-      await Promise.all([tx.objectStore("doubts").delete(key), tx.objectStore("quarantine").delete(key)]);
-    }),
-  );
-}
-
-async function putConfirmed(tx: Transaction, key: string, changes: readonly Change[]): Promise<void> {
-  const confirmed = tx.objectStore("confirmed");
-  const heads = tx.objectStore("heads");
-  if (changes.length === 0) await Promise.all([confirmed.delete(key), heads.delete(key)]);
-  else await Promise.all([confirmed.put({ key, changes }), heads.put({ key, siblings: changes.map(stubOf) })]);
-}
-
-async function advance(tx: Transaction, received: Received, now: number): Promise<void> {
-  const meta = await metaOf(tx);
-  const cursor = Math.max(meta.cursor, received.cursor);
-  const seen = [...received.accepted, ...[...received.siblings.values()].flat()];
-  const clock = seen.reduce((most, { timestamp }) => Math.max(most, timestamp), Math.max(meta.clock, cursor));
-  await setMeta(tx, { epoch: received.epoch ?? meta.epoch, cursor, clock, confirmedAt: now });
 }
 
 function held(key: string, confirmed: readonly Stub[], own: readonly OutboxRow[], quarantined: boolean): Held {
@@ -724,28 +538,6 @@ function held(key: string, confirmed: readonly Stub[], own: readonly OutboxRow[]
   return { key, confirmed, own: stubs, quarantined: quarantined && own.length === 0 };
 }
 
-function sameDots(first: readonly Dot[], second: readonly Dot[]): boolean {
-  return first.length === second.length && first.every((dot) => names(second, dot));
-}
-
 function sameContent(shown: Change, write: Write): boolean {
   return shown.value === write.value && shown.blob?.sha256 === write.blob?.sha256;
-}
-
-async function reading<T>(work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw storageError(error);
-  }
-}
-
-/** Return an error of the database as one of ours. */
-function storageError(error: unknown): unknown {
-  if (!(error instanceof DOMException)) return error;
-  const full = error.name === "QuotaExceededError";
-  return new TidenoteError(
-    full ? "storage_full" : "storage_failed",
-    full ? "this browser has no room left for notes" : `this browser cannot store notes: ${error.message}`,
-  );
 }

@@ -1,7 +1,8 @@
 /** `Replica`: a vault's notes in this browser, and the same as the server's. The face of the package. */
 
+import type { Meta } from "./database";
 import { TidenoteError } from "./errors";
-import { Journal, type Meta, type Write } from "./journal";
+import { Journal, type Write } from "./journal";
 import { checkKey, utf8Length } from "./keys";
 import { Link, type LinkOwner } from "./link";
 import { MAX_TEXT_BYTES } from "./messages";

@@ -37,6 +37,16 @@ test("all heads are of one moment, whatever is written meanwhile", async () => {
   expect((await journal.allHeads()).map(({ confirmed, own }) => [confirmed.length, own.length])).toEqual([[1, 0]]);
 });
 
+test("bytes can be had although there is no room to note that they were", async () => {
+  const journal = await open();
+  await journal.keep("0".repeat(64), new Blob(["bytes"]), 0);
+  const put = vi.spyOn(IDBObjectStore.prototype, "put").mockImplementation(() => {
+    throw new DOMException("full", "QuotaExceededError");
+  });
+  expect(await journal.blob("0".repeat(64), 24 * 3_600_000)).not.toBeNull();
+  put.mockRestore();
+});
+
 test("a journal that is known opens without room for anything more", async () => {
   const name = `journal-${String(Math.random())}`;
   await (await open(name)).bind("browser", "main");

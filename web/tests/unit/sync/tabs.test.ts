@@ -91,8 +91,11 @@ describe.each([
 });
 
 test("saves of two tabs do not replace each other, and both name what their authors saw", async () => {
-  vi.stubGlobal("navigator", { locks: new Locks() });
   const name = `shared-${String(Math.random())}`;
+  const locks = new Locks();
+  vi.stubGlobal("navigator", { locks });
+  // Somebody else leads and does nothing: no save may have been sent.
+  void locks.request(name, { signal: new AbortController().signal }, () => new Promise(() => undefined));
   const first = await open({ endpoint: "http://127.0.0.1:1", name });
   const second = await open({ endpoint: "http://127.0.0.1:1", name });
   const seen = await first.put("note:a.md", "one");
