@@ -780,6 +780,28 @@ class TestFullDisk:
             await eventually(lambda: values(here, "note:a.md") == ["x\n"], "it goes on")
             await eventually(lambda: a.status().state == "synced", "all is well")
 
+    async def test_also_when_the_server_confirms_a_new_note(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(daemon_module, "FULL_RETRY_S", 0.01)
+        async with site(tmp_path) as here, here.running("a") as a:
+            await eventually(lambda: a.status().state == "synced", "it is at rest")
+            real = Journal.set_bases
+            refused: list[object] = []
+
+            def set_bases(self: Journal, *args: object) -> None:
+                if len(refused) < 3:
+                    refused.append(args)
+                    raise StorageError("the disk is full", "storage_full")
+                real(self, *args)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(Journal, "set_bases", set_bases)
+            here.put("a", "a.md", "x\n")
+            await eventually(lambda: len(refused) == 3, "it is confirmed, and that cannot be remembered")
+            await eventually(lambda: a.status().state == "synced", "all is well")
+            base = a._journal.bases()["a.md"]
+            assert not base.unbased
+
     async def test_a_failing_one_ends_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         async with site(tmp_path) as here, here.daemon("a") as a:
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tidenote.client.journal import Journal
+from tidenote.client.journal import BaseEntry, Journal
 from tidenote.core.keys import key_of_path, path_of_key, portability_problem
 from tidenote.core.version import Change
 from tidenote.errors import FolderError, RefusedChange, StorageError
@@ -280,9 +280,20 @@ class Passes:
             elif base.unbased:
                 settled.append(replace(base, unbased=False))
         if settled:
-            self._journal.set_bases(settled)
-            for base in settled:
-                self._bases.put(base)
+            self._settle(settled)
+
+    def _settle(self, bases: list[BaseEntry]) -> None:
+        try:
+            self._journal.set_bases(bases)
+        except StorageError as error:
+            if error.code != "storage_full":
+                raise
+            # A pass finds the same, and waits until there is room.
+            self._altered.update(base.path for base in bases)
+            self._wake()
+            return
+        for base in bases:
+            self._bases.put(base)
 
     # -- a pass
 
