@@ -231,8 +231,9 @@ class Device:
     def lose_journal(self) -> None:
         """Lose all memory: only the folder is left."""
         self.die()
-        self._set_back([])
+        destroyed = self.texts()
         self.database.deserialize(_EMPTY)
+        self._set_back(destroyed)
 
     def keep_image(self) -> None:
         """Keep an image of the whole computer."""
@@ -249,6 +250,7 @@ class Device:
         disk, database, unfinished = self._image
         self._image = None
         saved = self.texts()
+        self.world.people[self.name].close_editors()
         self.disk.become(disk)
         self.database.deserialize(database)
         self._set_back(saved)
@@ -258,16 +260,18 @@ class Device:
 
     def _set_back(self, destroyed: list[str]) -> None:
         world = self.world
-        world.forgive(destroyed + (self.outbox_texts() if not destroyed else []), but=self)
+        world.forgive(destroyed)
         texts = [data.decode() for data in self.disk.files().values()]
         world.recorder.set_back(self.name, texts + self.outbox_texts())
 
     # -- looking
 
     def texts(self) -> list[str]:
-        """Return all texts on this computer: in files, in editors that are about to write them, in the outbox."""
+        """Return all texts on this computer: in files, with editors that are about to write them, in the journal."""
         files = [data.decode() for data in self.disk.files().values()]
-        return files + list(self.world.people[self.name].in_editors().values()) + self.outbox_texts()
+        unsent = self.outbox_texts()
+        confirmed = [data.decode() for data in self.replica().values()]
+        return [*files, *self.world.people[self.name].in_editors().values(), *unsent, *confirmed]
 
     def outbox_texts(self) -> list[str]:
         """Return the texts in the outbox, of a process that may be dead."""

@@ -60,6 +60,10 @@ class Person:
         """Return, by path, the texts of files that are empty because an editor is about to write them."""
         return dict(self._busy)
 
+    def close_editors(self) -> None:
+        """Let nobody write what an editor is about to write."""
+        self._busy.clear()
+
     # -- with a folder
 
     def _in_folder(self, rng: random.Random) -> None:
@@ -149,7 +153,9 @@ class Person:
         after = f"{text}{self.word()}\n"
 
         def write() -> None:
-            self._busy.pop(path)
+            if self._busy.get(path) != text:
+                return
+            del self._busy[path]
             if self.device.disk.get(path) == b"":
                 self._save(path, text, after)
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from sim.checkers import Ending, Recorder, Violation, all_checkers, tokens
+from sim.checkers import Ending, Recorder, Violation, all_checkers
 from sim.device import Device, pause
 from sim.network import DOWN, UP
 from sim.options import Action, Options, draw_actions
@@ -129,21 +129,18 @@ class World:
         self.note(f"{device.name} renames {path} to {target}")
         self.recorder.moved(device.name, device.path_of(path), device.path_of(target), text)
 
-    def forgive(self, destroyed: Iterable[str], *, but: Device) -> None:
+    def forgive(self, destroyed: Iterable[str]) -> None:
         """Forgive the loss of words of which a device had the only copies."""
         left = words_of([change.value or "" for change in self._in_log(MAIN)])
-        for device in self.devices:
-            if device is not but:
-                left |= words_of(device.texts())
-        self.recorder.forgiven(words_of(list(destroyed)) - left)
+        self.recorder.forgiven(words_of(list(destroyed)) - left - self._on_devices())
+
+    def _on_devices(self) -> set[str]:
+        """Return the words that devices have, in whatever place."""
+        return set().union(*(words_of(device.texts()) for device in self.devices))
 
     def before_restore(self, backup: MemoryStore) -> None:
         """Forgive the loss of what only the log had, before an older one takes its place."""
-        held: set[str] = set()
-        for device in self.devices:
-            held |= words_of(device.texts())
-            for data in device.replica().values():
-                held |= tokens(data.decode())
+        held = self._on_devices()
         kept = words_of([change.value or "" for change in _log_of(backup, MAIN)])
         lost = words_of([change.value or "" for change in self._in_log(MAIN)]) - kept - held
         self.recorder.forgiven(lost)
