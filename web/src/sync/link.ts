@@ -296,6 +296,10 @@ export class Link {
       await this.push(session, true);
       for (const push of session.outgoing()) await this.receive(session, await this.rest.sync(push, meta.deviceId));
       if (!session.canPush) throw new TidenoteError("unreachable", "the server did not answer a push");
+      // Only ever forwards, so that this ends.
+      if (this.behind > 0 && session.cursor <= meta.cursor) {
+        throw new TidenoteError("unreachable", "the server does not get on");
+      }
     } while (!this.closing && (this.behind > 0 || (this.hungry && !this.isHolding())));
     await this.settling.idle();
   }

@@ -184,6 +184,21 @@ test("where sockets are blocked it polls, and returns to a socket that works", a
   await until("it is back at a socket", () => !link.status().polling && link.status().state === "connected");
 });
 
+test("a server that always has more to come and never gets on is asked less and less often", async () => {
+  let polls = 0;
+  const endpoint = await scripted({
+    accepts: () => false,
+    onRequest: ({ path, body }) => {
+      if (path !== "/api/v1/sync") return undefined;
+      polls++;
+      return [200, ack(JSON.parse(body) as Record<string, unknown>, { behind: 1 })];
+    },
+  });
+  const { link } = await linked(endpoint);
+  await until("it gave up for now", () => link.status().problem?.message === "the server does not get on");
+  expect(polls).toBeLessThanOrEqual(3);
+});
+
 test("notices are handed on, messages of another kind ignored", async () => {
   const endpoint = await scripted({
     onMessage: ({ message, say }) => {
