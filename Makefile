@@ -78,7 +78,8 @@ e2e: setup ## Real processes, sockets and files
 
 cover: setup ## Every branch of the pure parts is tested
 	$(BIN)/coverage erase
-	$(if $(PURE_TESTS),HYPOTHESIS_PROFILE=cover $(BIN)/coverage run -m pytest --quiet $(PURE_TESTS))
+	$(if $(PURE_TESTS),HYPOTHESIS_PROFILE=cover $(BIN)/coverage run -m pytest --numprocesses $(JOBS) --quiet $(PURE_TESTS))
+	$(if $(PURE_TESTS),$(BIN)/coverage combine --quiet)
 	$(if $(PURE_TESTS),$(BIN)/coverage report --include='$(PURE)' --show-missing --skip-covered --fail-under=100)
 
 web: setup ## Check, build and test the web app, in a real browser too
@@ -117,5 +118,5 @@ lock: ## Resolve pyproject.toml anew into requirements.lock
 	mv .lock.all requirements.lock && rm .lock.new
 
 clean: ## Remove everything that can be made again
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .demo src/tidenote/server/static
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .demo src/tidenote/server/static
 	rm -rf web/node_modules web/test-results web/playwright-report
