@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import typer
 
 from tidenote import __version__
 from tidenote.cli import console
+from tidenote.cli.linked import Folder
 from tidenote.errors import TidenoteError
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ class Finding:
     text: str
 
 
-def doctor(
-    folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The synced folder; by default the current one.")
-    ] = Path(),
-) -> None:
+def doctor(folder: Folder = Path()) -> None:
     """Look for what commonly goes wrong with a folder and its server. Exits with 1 if there is a problem."""
     findings = list(examine(folder.absolute()))
     for finding in findings:

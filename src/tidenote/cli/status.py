@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from tidenote.cli import console
+from tidenote.cli.linked import Folder
 from tidenote.errors import TidenoteError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ EXIT_STATUS: Final = {"synced": 0, "pending": 3, "attention": 4, "paused": 4, "o
 
 MAX_LISTED: Final = 5
 """How many paths are listed for people, for each reason; `--json` has them all."""
-
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The synced folder; by default the current one.")]
 
 
 def status(

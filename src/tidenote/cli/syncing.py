@@ -40,9 +40,6 @@ from tidenote.vault.folder import (
 FLAGS_FILE: Final = "flags.json"
 """Where the folder remembers the flags that say what syncs, so that `tidenote sync DIR` alone goes on as before."""
 
-NEEDS_YOU: Final = 4
-"""The exit status of `--once` if something is held or was refused; the same as `tidenote status` has."""
-
 REACH_TIMEOUT_S: Final = 10.0
 """How long `--once` and `--dry-run` wait for a server that does not answer at all."""
 
@@ -295,7 +292,7 @@ async def _once(folder: Path, settings: SyncConfig, flags: Flags, how: FolderSet
         console.say(f"held: {held.path}: {held.reason or held.why.value}")
     for refused in parked:
         console.say(f"refused: {refused.key}: {refused.message}")
-    return NEEDS_YOU if report.held or parked else 0
+    return console.NEEDS_YOU if report.held or parked else 0
 
 
 async def _reach(client: SyncClient) -> None:
