@@ -32,7 +32,7 @@ from tidenote.wire.session import ClientSession, Failed, Noticed, Received
 
 logger = logging.getLogger("tidenote.client")
 
-MAX_MESSAGE_BYTES: Final = 64 * 2**20
+MAX_RECEIVED_BYTES: Final = 64 * 2**20
 """The largest message that is accepted from the server: a key with many siblings comes in one."""
 
 ANSWER_TIMEOUT_S: Final = 60.0
@@ -220,7 +220,7 @@ class Link:
                 self._address(),
                 additional_headers=authorization(config.token),
                 compression=None,
-                max_size=MAX_MESSAGE_BYTES,
+                max_size=MAX_RECEIVED_BYTES,
                 open_timeout=config.connect_timeout_ms / 1000,
                 ping_interval=config.heartbeat_interval_ms / 1000,
                 ping_timeout=config.heartbeat_timeout_ms / 1000,
