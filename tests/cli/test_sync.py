@@ -262,6 +262,34 @@ def test_status_of_a_daemon_in_all_its_states(here: World) -> None:
     assert "Traceback" not in daemon.output
 
 
+@pytest.mark.parametrize("on_terminal", [True, False])
+def test_a_daemon_goes_on_when_nobody_listens_any_more(here: World, on_terminal: bool) -> None:
+    """As after `disown` in a terminal that is closed, or with a pipe whose reader has ended."""
+    server = here.serve()
+    folder = here.folder("a")
+    ours, theirs = pty.openpty() if on_terminal else os.pipe()
+    command = [sys.executable, "-m", "tidenote", *map(str, here.link("a"))]
+    daemon = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs, env=environment(TERM="dumb")
+    )
+    os.close(theirs)
+    try:
+        eventually(lambda: status_of(folder) == 0, "it is in sync")
+        os.close(ours)
+        server.kill()
+        eventually(lambda: status_of(folder) == 5, "it has something to say")
+        here.serve()
+        write(folder, later="later")
+        eventually(lambda: status_of(folder) == 0, "it goes on")
+        daemon.terminate()
+        assert daemon.wait(60) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
+    here.once("b")
+    assert tree_of(here.folder("b")) == {"later.md": b"later"}
+
+
 def test_many_deletions_are_held_until_they_are_confirmed(here: World) -> None:
     here.serve()
     notes, other = here.folder("notes"), here.folder("other")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -57,7 +57,9 @@ class Meter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        # The terminal may have been closed meanwhile.
+        with suppress(OSError):
+            self._progress.stop()
 
     def step(self, what: str, done: int, total: int | None) -> None:
         """Show how far something is, as `FolderDaemon` tells it; called from any thread."""

@@ -412,7 +412,9 @@ class _Announcer:
         state, text = _headline(self._folder, status)
         if text and (text if state == "attention" else state) != self._last:
             self._last = text if state == "attention" else state
-            console.say(text)
+            # Who closed the terminal, or the other end of a pipe, did not ask that the folder stops to sync.
+            with suppress(OSError):
+                console.say(text)
 
 
 def _headline(folder: Path, status: FolderStatus) -> tuple[str, str]:
