@@ -16,11 +16,13 @@ from tidenote.core.version import Dot
 from tidenote.errors import FolderError
 from tidenote.vault import folder as module
 from tidenote.vault.folder import (
+    Decided,
     FolderStatus,
     HeldPath,
     StateFolder,
     confirm_deletes,
     daemon_runs,
+    decide,
     pause,
     read_link,
     read_status,
@@ -156,6 +158,22 @@ def test_control_files(root: Path) -> None:
         confirm_deletes(root)
         assert folder.take_confirmation()
         assert not folder.take_confirmation()
+
+
+def test_a_decision_stays_until_it_is_dropped(root: Path) -> None:
+    first = Decided("delete_out", "confirm", ["a.md"])
+    later = Decided("delete_out", "refuse", ["a.md", "b.md"])
+    with StateFolder(root) as folder:
+        assert folder.decisions() == []
+        decide(root, first)
+        assert folder.decisions() == folder.decisions() == [first]
+        decide(root, later)
+        folder.drop_decision(first)
+        assert folder.decisions() == [later]
+        folder.drop_decision(later)
+        assert folder.decisions() == []
+        (folder.path / "decide-delete_out").write_bytes(b"{")
+        assert folder.decisions() == []
 
 
 def test_the_status_is_read_as_it_was_written(root: Path) -> None:

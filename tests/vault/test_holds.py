@@ -10,8 +10,10 @@ from typing import Any, get_args
 import httpx
 import pytest
 
-from tidenote.errors import AccessError
+from tidenote.client.journal import Journal
+from tidenote.errors import AccessError, StorageError
 from tidenote.server import upkeep
+from tidenote.vault import daemon as daemon_module
 from tidenote.vault import holds as holds_module
 from tidenote.vault.daemon import FolderDaemon
 from tidenote.vault.folder import Decided, decide
@@ -142,6 +144,55 @@ async def test_attachments_that_went_before_they_were_uploaded_do_not_come_back(
             await at_the_folder(here, a, "delete_out", "refuse")
             await nothing_is_held(here, a)
             assert await here.same("a", "b") == {**NOTES, "edited.png": b"first"}
+
+
+@pytest.mark.parametrize("how", WAYS)
+async def test_a_decision_waits_until_the_disk_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: Decide
+) -> None:
+    monkeypatch.setattr(daemon_module, "FULL_RETRY_S", 0.01)
+    monkeypatch.setattr(daemon_module, "TICK_S", 0.01)
+    refused: list[object] = []
+
+    def withdraw(*args: object) -> None:
+        refused.append(args)
+        raise StorageError("the disk is full", "storage_full")
+
+    async with site(tmp_path) as here:
+        await fill(here)
+        for path in MANY:
+            (here.folder("a") / path).unlink()
+        async with here.running("a") as a:
+            await eventually(lambda: a.holds() == {"delete_out": frozenset(MANY)}, "they are held")
+            with monkeypatch.context() as patch:
+                patch.setattr(Journal, "withdraw", withdraw)
+                await how(here, a, "delete_out", "refuse")
+                await eventually(lambda: len(refused) >= 3, "it is tried again and again")
+                assert a.holds() == {"delete_out": frozenset(MANY)}
+                assert "a decision waits: the disk is full" in caplog.text
+                here.put("a", "new.md", b"meanwhile\n")
+                await eventually(lambda: "note:new.md" in shown(here), "everything else goes on")
+            await nothing_is_held(here, a)
+            assert tree(here.folder("a")) == {**NOTES, "new.md": b"meanwhile\n"}
+            assert a.folder.decisions() == []
+
+
+async def test_a_decision_ends_with_a_journal_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def withdraw(*_: object) -> None:
+        raise StorageError("input/output error")
+
+    async with site(tmp_path) as here:
+        await fill(here)
+        for path in MANY:
+            (here.folder("a") / path).unlink()
+        await here.once("a")
+        async with here.daemon("a") as a:
+            await a.once()
+            monkeypatch.setattr(Journal, "withdraw", withdraw)
+            await at_the_folder(here, a, "delete_out", "refuse")
+            with pytest.raises(StorageError, match="input/output error"):
+                await a.run()
+            assert [decided.kind for decided in a.folder.decisions()] == ["delete_out"]
 
 
 # -- the quarantine

@@ -122,6 +122,8 @@ class FolderDaemon:
         self._paused: str | None = None
         self._stopping = False
         self._status_due = 0.0
+        self._room_due = 0.0
+        """When a decision that a full disk kept from being done is tried again, on the monotonic clock."""
         self._told: FolderStatus | None = None
 
     async def __aenter__(self) -> Self:
@@ -370,12 +372,30 @@ class FolderDaemon:
         """Do what other processes ask for."""
         if self.folder.take_confirmation():
             self.confirm_deletes()
-        for decided in self.folder.take_decisions():
-            self.decide(decided.kind, decided.decision, decided.paths)
+        if time.monotonic() >= self._room_due:
+            self._do_decisions()
         if self.folder.paused != (self._paused == BY_PERSON):
             if self._paused is None:
                 self._pause(BY_PERSON)
             self._wake.set()
+
+    def _do_decisions(self) -> None:
+        """Do what a person decided at this device.
+
+        Raises:
+            StorageError: the journal failed.
+        """
+        for decided in self.folder.decisions():
+            try:
+                self.decide(decided.kind, decided.decision, decided.paths)
+            except StorageError as error:
+                if error.code != "storage_full":
+                    raise
+                # The decision stays where it is until there is room; what is held meanwhile is told as such.
+                logger.error("a decision waits: %s", error.message)
+                self._room_due = time.monotonic() + FULL_RETRY_S
+                return
+            self.folder.drop_decision(decided)
 
     # -- passes
 

@@ -202,16 +202,20 @@ class StateFolder:
             return True
         return False
 
-    def take_decisions(self) -> list[Decided]:
-        """Return what a person decided about what is held, once."""
-        found = []
-        for kind in get_args(HoldKind):
-            path = self.path / (DECISION_PREFIX + kind)
-            with suppress(OSError, msgspec.DecodeError):
-                data = path.read_bytes()
-                path.unlink()
-                found.append(msgspec.json.decode(data, type=Decided))
-        return found
+    def decisions(self) -> list[Decided]:
+        """Return what a person decided about what is held, and what was not dropped since."""
+        return [decided for kind in get_args(HoldKind) if (decided := self._decision(kind))]
+
+    def drop_decision(self, decided: Decided) -> None:
+        """Forget a decision, because it is done; unless a later one took its place."""
+        if self._decision(decided.kind) == decided:
+            with suppress(OSError):
+                (self.path / (DECISION_PREFIX + decided.kind)).unlink()
+
+    def _decision(self, kind: HoldKind) -> Decided | None:
+        with suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode((self.path / (DECISION_PREFIX + kind)).read_bytes(), type=Decided)
+        return None
 
     def write_status(self, status: FolderStatus) -> None:
         """Tell other processes how things stand; best effort."""

@@ -14,7 +14,7 @@ from typing import Final
 
 from tidenote.client.client import SyncClient
 from tidenote.core.keys import key_of_path
-from tidenote.errors import AccessError, TidenoteError
+from tidenote.errors import AccessError, StorageError, TidenoteError
 from tidenote.wire.messages import MAX_HOLD_KEYS, HoldDecision, HoldKind, WireHold
 
 logger = logging.getLogger("tidenote.vault")
@@ -65,8 +65,12 @@ class HoldReports:
         while True:
             self._wake.clear()
             if self._is_due():
-                with suppress(TidenoteError):
+                try:
                     await self.report()
+                except StorageError as error:
+                    logger.error("a decision waits: %s", error.message)
+                except TidenoteError as error:
+                    logger.debug("what is held could not be told: %s", error.message)
                 await asyncio.sleep(PAUSE_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPEAT_POLLING_S):
@@ -77,6 +81,7 @@ class HoldReports:
 
         Raises:
             TidenoteError: the server does not hear it.
+            StorageError: our disk refuses what was decided.
         """
         held = dict(self._held())
         self._told_at, self._heard = time.monotonic(), self._client.notices(TOPIC)
@@ -91,7 +96,12 @@ class HoldReports:
         for decided in decisions:
             paths = held.get(decided.kind, frozenset())
             logger.info("decided: %s for %d paths (%s)", decided.decision, len(paths), decided.kind)
-            self._decide(decided.kind, decided.decision, paths)
+            try:
+                self._decide(decided.kind, decided.decision, paths)
+            except StorageError:
+                # The server says it again as long as we hold the same: ask again soon.
+                self._told = None
+                raise
         return bool(decisions)
 
     def _is_due(self) -> bool:
