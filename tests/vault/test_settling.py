@@ -38,3 +38,17 @@ def test_one_with_a_time_in_the_future_by_what_was_seen() -> None:
     assert not judge(2)
     now[0] += 20
     assert judge(2)
+
+
+def test_what_is_not_there_any_more_is_forgotten() -> None:
+    now = [10**6]
+    settling = Settling(50, 2000, lambda: now[0] / 1000, lambda: NOW_NS)
+    for name in ("here.md", "gone.md"):
+        assert not settling.settled(name, Stat(Kind.FILE, 1, NOW_NS + 10**15, 1))
+    now[0] += 40
+    settling.keep(["here.md"])
+    assert settling.due("gone.md") == now[0] / 1000
+    assert settling.due("here.md") == now[0] / 1000 + 0.01
+    now[0] += 10
+    assert settling.settled("here.md", Stat(Kind.FILE, 1, NOW_NS + 10**15, 1))
+    assert not settling.settled("gone.md", Stat(Kind.FILE, 1, NOW_NS + 10**15, 1))

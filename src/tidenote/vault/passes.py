@@ -439,6 +439,7 @@ class Passes:
             if not scan.unsteady:
                 break
         self.rules = scan.rules
+        self._clock.keep(scan.unsettled.values())
         return scan
 
     def _scan_paths(self, disk_names: Iterable[str]) -> Scan:

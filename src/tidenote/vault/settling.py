@@ -6,7 +6,7 @@ differs from what is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tidenote.vault.files import Stat
 
@@ -51,6 +51,12 @@ class Settling:
         self._seen[disk_name] = (signature, since_ns)
         self._due[disk_name] = (now_ns + left_ns) / 1e9
         return False
+
+    def keep(self, disk_names: Iterable[str]) -> None:
+        """Forget all files but these: those that were there no longer, or not to be read, when all were looked at."""
+        kept = set(disk_names)
+        self._seen = {name: seen for name, seen in self._seen.items() if name in kept}
+        self._due = {name: due for name, due in self._due.items() if name in kept}
 
     def due(self, disk_name: str) -> float:
         """Return when to look at a file again, on the monotonic clock."""
