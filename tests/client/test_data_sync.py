@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from client.devices import config, history, siblings, values
 from client.journals import edit, hand_out, open_journal, received
 from client.proxy import proxy
-from core.changes import delete, dots, write
+from core.changes import at, delete, write
 from server.running import plain_client, running_server
 from tidenote.client import data_sync, rest
 from tidenote.client.data_sync import DataSync, Difference, check_generation, difference, fetch
@@ -25,8 +25,8 @@ from tidenote.wire.messages import (
     Fetched,
     Manifest,
     ManifestEntry,
+    MarkedDot,
     SyncAck,
-    WireDot,
     encode,
     from_change,
 )
@@ -62,6 +62,10 @@ async def reconcile(journal: Journal, server: Running, **settings: object) -> fr
 # -- the difference
 
 
+def marks(names: str) -> dict[Dot, bool]:
+    return {at(name.removesuffix("*")): name.endswith("*") for name in names.split()}
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "expected"),
     [
@@ -73,22 +77,29 @@ async def reconcile(journal: Journal, server: Running, **settings: object) -> fr
         ({A: "1x 2y"}, {A: "1x"}, Difference((A,), (A,))),
         ({A: "1x"}, {A: "1x 2y"}, Difference((A,), ())),
         ({B: "1x", A: "1x"}, {D: "1x", C: "1x"}, Difference((C, D), (A, B))),
+        ({A: "1x*"}, {A: "1x*"}, Difference((), ())),
+        ({A: "1x"}, {A: "1x*"}, Difference((A,), ())),
+        ({A: "1x*"}, {A: "1x"}, Difference((A,), ())),
+        ({A: "1x* 2y"}, {A: "1x 2y*"}, Difference((A,), ())),
+        ({A: "1x* 2y"}, {A: "1x"}, Difference((A,), (A,))),
     ],
 )
-def test_the_difference_goes_by_dots(ours: dict[str, str], theirs: dict[str, str], expected: Difference) -> None:
-    named = [{key: dots(names) for key, names in side.items()} for side in (ours, theirs)]
+def test_the_difference_goes_by_dots_and_marks(
+    ours: dict[str, str], theirs: dict[str, str], expected: Difference
+) -> None:
+    named = [{key: marks(names) for key, names in side.items()} for side in (ours, theirs)]
     assert difference(*named) == expected
 
 
 sides = st.dictionaries(
     st.sampled_from([A, B, C]),
-    st.frozensets(st.builds(Dot, st.integers(1, 3), st.sampled_from("xy")), min_size=1, max_size=3),
+    st.dictionaries(st.builds(Dot, st.integers(1, 3), st.sampled_from("xy")), st.booleans(), min_size=1, max_size=3),
 )
 
 
 @given(sides, sides)
 def test_two_replicas_differ_alike_from_either_side(
-    ours: dict[str, frozenset[Dot]], theirs: dict[str, frozenset[Dot]]
+    ours: dict[str, dict[Dot, bool]], theirs: dict[str, dict[Dot, bool]]
 ) -> None:
     here, there = difference(ours, theirs), difference(theirs, ours)
     assert set(here.offer) <= set(there.pull)
@@ -222,6 +233,18 @@ async def test_both_sides_of_a_conflict_are_kept(journal: Journal, server: Runni
     assert journal.confirmed(A) == siblings(server, A)
 
 
+@pytest.mark.parametrize("is_marked", [True, False])
+async def test_the_mark_of_a_change_is_what_the_log_says_it_is(
+    journal: Journal, server: Running, is_marked: bool
+) -> None:
+    async with plain_client(server, "other") as other:
+        await other.push(other.change(A, "text", 5, base=[], conflict=is_marked))
+    follow(journal, write("5other", "text", base="", conflict=not is_marked))
+    assert await reconcile(journal, server) == {A}
+    assert journal.conflicts() == ([A] if is_marked else [])
+    assert journal.confirmed(A) == siblings(server, A)
+
+
 @pytest.mark.parametrize("page", [1, 3])
 async def test_many_keys_come_in_pages(
     journal: Journal, server: Running, monkeypatch: pytest.MonkeyPatch, page: int
@@ -350,7 +373,7 @@ class Told(Rest):
 
 
 def manifest(epoch: str, *keys: str, more: str | None = None) -> Manifest:
-    return Manifest(epoch, 50, [ManifestEntry(key, [WireDot(5, "x")]) for key in keys], more)
+    return Manifest(epoch, 50, [ManifestEntry(key, [MarkedDot(5, "x")]) for key in keys], more)
 
 
 @pytest.mark.parametrize(

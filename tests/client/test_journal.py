@@ -613,7 +613,7 @@ def test_winners_merge_what_is_confirmed_and_what_is_not(journal: Journal) -> No
     assert list(found) == sorted({*(change.key for change in confirmed), *journal.unconfirmed_keys()})
     assert all(found[key] == journal.winner(key) for key in found)
     assert dict(journal.winners("note:05")) == {key: found[key] for key in found if key.startswith("note:05")}
-    assert len(dict(journal.confirmed_dots())) == 600
+    assert len(dict(journal.confirmed_marks())) == 600
 
 
 def test_winners_can_be_written_to_while_they_are_read(journal: Journal) -> None:
@@ -858,7 +858,7 @@ def test_a_reconcile_replaces_and_parks_what_the_server_lost(journal: Journal) -
     assert journal.winner(NOTE) == lost
     assert [(row.change, row.code) for row in journal.parked()] == [(lost, "blob_missing")]
     assert journal.meta.clock == 40
-    assert dict(journal.confirmed_dots()) == {"note:b.md": dots("40z")}
+    assert dict(journal.confirmed_marks()) == {"note:b.md": {at("40z"): False}}
 
 
 def test_after_a_reconcile_the_log_is_followed_from_its_clock(journal: Journal) -> None:

@@ -117,8 +117,10 @@ def test_a_key_that_nobody_wrote_has_no_winner() -> None:
     assert EMPTY.dots == frozenset()
 
 
-def test_a_register_knows_its_siblings_by_their_dots() -> None:
-    assert join_all([write("1a", base=""), write("2b", base="")]).dots == dots("1a 2b")
+def test_a_register_knows_its_siblings_by_their_dots_and_marks() -> None:
+    register = join_all([write("1a", base=""), write("2b", base="", conflict=True)])
+    assert register.dots == dots("1a 2b")
+    assert register.marks == {at("1a"): False, at("2b"): True}
 
 
 # -- the laws

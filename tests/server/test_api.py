@@ -176,6 +176,12 @@ async def test_the_manifest_names_every_key_once_in_order(server: Running, http:
     assert by_key["note:7.md"] == [{"timestamp": 8, "device_id": "a"}, {"timestamp": 8, "device_id": "b"}]
 
 
+async def test_the_manifest_tells_what_is_marked(http: httpx.AsyncClient) -> None:
+    await sync(http, {**change(NOTE, "merged", 1), "conflict": True})
+    (entry,) = (await http.get("/api/v1/manifest")).json()["entries"]
+    assert entry["dots"] == [{"timestamp": 1, "device_id": "a", "conflict": True}]
+
+
 async def test_the_manifest_s_parameters_are_checked(http: httpx.AsyncClient) -> None:
     for query in ("limit=0", "limit=5001", "limit=many", "limit=1.5"):
         answer = await http.get(f"/api/v1/manifest?{query}")

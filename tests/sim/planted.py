@@ -166,10 +166,10 @@ def tombstone_dropped() -> Iterator[None]:
 def manifest_without_tombstones() -> Iterator[None]:
     """The manifest of a full reconcile lists no deleted keys."""
 
-    def manifest(self: MemoryStore, vault: str, after: str | None, limit: int) -> list[tuple[str, frozenset[Dot]]]:
+    def manifest(self: MemoryStore, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, bool]]]:
         entries = self._vault(vault).entries
         listed = [
-            (key, entry.register.dots)
+            (key, entry.register.marks)
             for key, entry in sorted(entries.items())
             if (after is None or key > after) and not all(change.deleted for change in entry.register.siblings)
         ]

@@ -23,6 +23,7 @@ from tidenote.wire.messages import (
     FetchRequest,
     IncomingPush,
     Manifest,
+    MarkedDot,
     Rejected,
     SyncAck,
     SyncPush,
@@ -35,6 +36,7 @@ from tidenote.wire.messages import (
     encode,
     from_change,
     from_entries,
+    from_marks,
     from_spots,
     rejection,
     to_change,
@@ -430,6 +432,13 @@ def test_one_change_nested_too_deeply_for_its_decoder() -> None:
     """What could be skipped when the message was read, but not again inside the change."""
     refusal = refusal_of(Raw(b'{"key": ' + DEEP + b"]" * 200_000 + b"}"))
     assert refusal.code == "bad_change"
+
+
+def test_a_manifest_tells_marks_in_the_order_of_dots() -> None:
+    marked = from_marks({Dot(2, "b"): True, Dot(2, "a"): False})
+    told = b'[{"timestamp":2,"device_id":"a"},{"timestamp":2,"device_id":"b","conflict":true}]'
+    assert encode(marked) == told
+    assert decode(told, list[MarkedDot]) == marked
 
 
 # -- what the server says

@@ -18,7 +18,7 @@ from tidenote.client.journal import Journal
 from tidenote.client.rest import Rest, error_of_code
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import CODES, Action, RefusedChange, StorageError, UnreachableError
-from tidenote.wire.messages import Rejected, WireDot, encode, to_change
+from tidenote.wire.messages import MarkedDot, Rejected, encode, to_change
 from tidenote.wire.session import ClientSession, Failed, Received, generation_of
 
 logger = logging.getLogger("tidenote.client")
@@ -26,7 +26,9 @@ logger = logging.getLogger("tidenote.client")
 FETCH_KEYS: Final = 200
 """How many keys are asked for at once; the protocol allows 500."""
 
-Dots = Mapping[str, frozenset[Dot]]
+Marks = Mapping[str, Mapping[Dot, bool]]
+"""Per key the dots of its siblings, each with whether it bears the mark of a merge that a person should look at."""
+
 FindBlob = Callable[[BlobRef], Path | None]
 """Returns a file with the bytes of a blob, if there is one on this device."""
 
@@ -44,11 +46,14 @@ class Difference:
     offer: tuple[str, ...]
 
 
-def difference(ours: Dots, theirs: Dots) -> Difference:
-    """Return what two replicas do not share, by the dots of their siblings; a missing key says nothing."""
+def difference(ours: Marks, theirs: Marks) -> Difference:
+    """Return what two replicas do not share, by the dots of their siblings; a missing key says nothing.
+
+    Marks count, too: a restored log that has what a change replaces may mark one that others have unmarked.
+    """
     return Difference(
-        tuple(sorted(key for key, dots in theirs.items() if dots != ours.get(key))),
-        tuple(sorted(key for key, dots in ours.items() if dots - theirs.get(key, frozenset()))),
+        tuple(sorted(key for key, marks in theirs.items() if marks != ours.get(key))),
+        tuple(sorted(key for key, marks in ours.items() if marks.keys() - theirs.get(key, {}).keys())),
     )
 
 
@@ -81,7 +86,7 @@ class DataSync:
         meta = self._journal.meta
         epoch, clock, theirs = await self._manifest()
         check_generation(meta.epoch, epoch)
-        found = difference(dict(self._journal.confirmed_dots()), theirs)
+        found = difference(dict(self._journal.confirmed_marks()), theirs)
         altered: set[str] = set()
         # First what the server lost: it is replaced here only once it is safe there.
         if quarantine or meta.epoch == epoch:
@@ -97,31 +102,28 @@ class DataSync:
         logger.info("reconciled with epoch %s: %d keys pulled, %d offered", epoch, len(found.pull), len(found.offer))
         return frozenset(altered)
 
-    def _quarantine(self, theirs: Dots) -> frozenset[str]:
+    def _quarantine(self, theirs: Marks) -> frozenset[str]:
         """Hold back what the server lacks until a person decides, and return it: it may have been deleted elsewhere."""
-        held = self._journal.quarantine(key for key in dict(self._journal.confirmed_dots()) if key not in theirs)
+        held = self._journal.quarantine(key for key in dict(self._journal.confirmed_marks()) if key not in theirs)
         if held:
             logger.warning("the server lacks %d notes that this device has: they wait for you", len(held))
         return held
 
-    async def _manifest(self) -> tuple[str, int, dict[str, frozenset[Dot]]]:
+    async def _manifest(self) -> tuple[str, int, Marks]:
         page = await self._rest.manifest()
         epoch, clock = page.epoch, page.clock
-        theirs = {entry.key: _dots(entry.dots) for entry in page.entries}
+        theirs = {entry.key: _marks(entry.dots) for entry in page.entries}
         while page.next is not None:
             page = await self._rest.manifest(page.next)
             if page.epoch != epoch:
                 raise UnreachableError("the server's log was replaced while it was read")
-            theirs |= {entry.key: _dots(entry.dots) for entry in page.entries}
+            theirs |= {entry.key: _marks(entry.dots) for entry in page.entries}
         return epoch, clock, theirs
 
-    async def _offer(self, keys: Sequence[str], theirs: Dots, session: ClientSession) -> frozenset[str]:
+    async def _offer(self, keys: Sequence[str], theirs: Marks, session: ClientSession) -> frozenset[str]:
         """Offer versions that the server has lost; keep parked what it will not take."""
         left = [
-            change
-            for key in keys
-            for change in self._journal.confirmed(key)
-            if change.dot not in theirs.get(key, frozenset())
+            change for key in keys for change in self._journal.confirmed(key) if change.dot not in theirs.get(key, {})
         ]
         # Tombstones of renames last: their targets have to be there.
         left.sort(key=lambda change: change.moved_to is not None)
@@ -236,5 +238,5 @@ def check_generation(ours: str | None, theirs: str) -> None:
         )
 
 
-def _dots(wire: Sequence[WireDot]) -> frozenset[Dot]:
-    return frozenset(Dot(dot.timestamp, dot.device_id) for dot in wire)
+def _marks(wire: Sequence[MarkedDot]) -> dict[Dot, bool]:
+    return {Dot(dot.timestamp, dot.device_id): dot.conflict for dot in wire}

@@ -268,11 +268,11 @@ class Journal:
                 found.add(key)
         return sorted(found)
 
-    def confirmed_dots(self) -> Iterator[tuple[str, frozenset[Dot]]]:
-        """Yield every confirmed key, in order, with the dots of its siblings."""
+    def confirmed_marks(self) -> Iterator[tuple[str, dict[Dot, bool]]]:
+        """Yield every confirmed key, in order, with the dots of its siblings, each with its mark."""
         for page in self._pages(""):
             for key, changes in page:
-                yield key, frozenset(change.dot for change in self._decode(changes))
+                yield key, {change.dot: change.conflict for change in self._decode(changes)}
 
     def conflicts(self) -> list[str]:
         """Return the keys with more than one confirmed sibling, or with a merge that a person should look at."""

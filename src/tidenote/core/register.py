@@ -78,6 +78,11 @@ class Register:
         return frozenset(change.dot for change in self.siblings)
 
     @property
+    def marks(self) -> dict[Dot, bool]:
+        """The dots of the siblings, each with its mark: what two replicas compare, since the log may add a mark."""
+        return {change.dot: change.conflict for change in self.siblings}
+
+    @property
     def winner(self) -> Change | None:
         """The sibling that everyone shows: the greatest that is not a deletion, else the greatest; None if empty."""
         return max(self.siblings, key=lambda change: (not change.deleted, change.dot), default=None)

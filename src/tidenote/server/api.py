@@ -41,8 +41,8 @@ from tidenote.wire.messages import (
     SyncAck,
     SyncPush,
     decode,
-    from_dots,
     from_entries,
+    from_marks,
 )
 from tidenote.wire.session import size_of
 
@@ -180,7 +180,7 @@ async def manifest(
     # The clock is taken before the page is read: what changes in between is then delivered after it.
     epoch, clock = hub.epoch, hub.clock
     keys = await hub.manifest(after, limit)
-    entries = [ManifestEntry(key, from_dots(dots)) for key, dots in keys]
+    entries = [ManifestEntry(key, from_marks(marks)) for key, marks in keys]
     return json_response(Manifest(epoch, clock, entries, keys[-1][0] if len(keys) == limit else None))
 
 

@@ -320,8 +320,8 @@ class Hub:
         """Return the state of some keys; those that nobody wrote are left out."""
         return await self._read(self._store.entries, self.name, keys)
 
-    async def manifest(self, after: str | None, limit: int) -> list[tuple[str, frozenset[Dot]]]:
-        """Return keys with the dots of their siblings, ordered by key."""
+    async def manifest(self, after: str | None, limit: int) -> list[tuple[str, dict[Dot, bool]]]:
+        """Return keys with the dots of their siblings, each with its mark, ordered by key."""
         return await self._read(self._store.manifest, self.name, after, limit)
 
     async def history(self, key: str) -> list[Version]:

@@ -7,7 +7,7 @@ where the first become the second: whatever passes it is well-formed. When a mes
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -157,11 +157,17 @@ class Notice(Struct, tag="notice"):
     topic: str
 
 
+class MarkedDot(WireDot, frozen=True, omit_defaults=True):
+    """The dot of a sibling, and whether the sibling bears the mark of a merge that a person should look at."""
+
+    conflict: bool = False
+
+
 class ManifestEntry(Struct):
     """What the server holds of one key: the dots of its siblings."""
 
     key: str
-    dots: list[WireDot]
+    dots: list[MarkedDot]
 
 
 class Manifest(Struct, omit_defaults=True):
@@ -790,6 +796,11 @@ def from_entries(entries: list[CrdtEntry]) -> list[WireChange]:
 def from_dots(dots: frozenset[Dot]) -> list[WireDot]:
     """Return dots as JSON shows them, in order."""
     return [WireDot(*dot) for dot in sorted(dots)]
+
+
+def from_marks(marks: Mapping[Dot, bool]) -> list[MarkedDot]:
+    """Return dots with their marks as JSON shows them, in order."""
+    return [MarkedDot(dot.timestamp, dot.device_id, marks[dot]) for dot in sorted(marks)]
 
 
 def rejection(raw: Raw, refusal: RefusedChange) -> Rejected:

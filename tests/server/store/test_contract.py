@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -204,7 +205,7 @@ def test_equal_timestamps_of_two_devices_stay_as_siblings(store: Store) -> None:
     take(store, change("a", 5, "right", by="dev2"))
     (entry,) = store.changes_since("main", 0).entries
     assert [sibling.value for sibling in entry.register.siblings] == ["left", "right"]
-    assert store.manifest("main", None, 10) == [(note("a"), frozenset([Dot(5, "dev1"), Dot(5, "dev2")]))]
+    assert store.manifest("main", None, 10) == [(note("a"), {Dot(5, "dev1"): False, Dot(5, "dev2"): False})]
 
 
 def test_based_writes_replace_exactly_what_they_saw(store: Store) -> None:
@@ -255,7 +256,7 @@ def test_a_deletion_is_a_version_that_pages_and_manifests_show(store: Store) -> 
     (entry,) = store.changes_since("main", 0).entries
     assert entry.winner is not None
     assert entry.winner.deleted
-    assert store.manifest("main", None, 10) == [(note("a"), frozenset([Dot(2, "dev1")]))]
+    assert store.manifest("main", None, 10) == [(note("a"), {Dot(2, "dev1"): False})]
 
 
 def test_an_edit_wins_over_a_concurrent_deletion_by_a_version_of_the_server(store: Store) -> None:
@@ -479,6 +480,11 @@ def test_the_manifest_counts_keys_and_not_siblings(store: Store) -> None:
     take(store, change("b", 10))
     page = store.manifest("main", None, 2)
     assert [(key, len(dots)) for key, dots in page] == [(note("a"), 3), (note("b"), 1)]
+
+
+def test_the_manifest_tells_which_siblings_are_marked(store: Store) -> None:
+    take(store, replace(change("a", 5, base=[]), conflict=True), change("a", 5, "other", by="dev2", base=[]))
+    assert store.manifest("main", None, 9) == [(note("a"), {Dot(5, "dev1"): True, Dot(5, "dev2"): False})]
 
 
 # -- generations and the fence

@@ -6,15 +6,15 @@
 
 import { actionOf, TidenoteError } from "./errors";
 import type { Journal } from "./journal";
-import type { Rejected } from "./messages";
+import type { MarkedDot, Rejected } from "./messages";
 import type { Rest } from "./rest";
 import { ClientSession, generationOf, siblingsOf, type Siblings } from "./session";
-import { compareDots, dotId, sameDot, stubOf, type Change, type Dot, type Stub } from "./version";
+import { dotId, sameDot, stubOf, type Change, type Stub } from "./version";
 
 /** How many keys are asked for at once; the protocol allows 500. */
 const FETCH_KEYS = 200;
 
-type Heads<S extends Dot = Dot> = ReadonlyMap<string, readonly S[]>;
+type Heads<S extends MarkedDot = MarkedDot> = ReadonlyMap<string, readonly S[]>;
 
 /** What two replicas do not share. */
 export interface Difference {
@@ -26,9 +26,12 @@ export interface Difference {
   readonly ours: string[];
 }
 
-/** Return what two replicas do not share, by the dots of their siblings; a missing key says nothing. */
+/**
+ * Return what two replicas do not share, by the dots of their siblings; a missing key says nothing. Marks count, too: a
+ * restored log that has what a change replaces may mark one that others have unmarked.
+ */
 export function difference(ours: Heads<Stub>, theirs: Heads): Difference {
-  const pull = [...theirs.keys()].filter((key) => !sameDots(ours.get(key) ?? [], theirs.get(key) ?? []));
+  const pull = [...theirs.keys()].filter((key) => !sameHeads(ours.get(key) ?? [], theirs.get(key) ?? []));
   const offer = [...ours].flatMap(([key, siblings]) => {
     const there = new Set((theirs.get(key) ?? []).map(dotId));
     return siblings.filter((sibling) => !there.has(dotId(sibling)));
@@ -83,8 +86,8 @@ export class DataSync {
     return found;
   }
 
-  private async manifest(): Promise<{ epoch: string; clock: number; theirs: Map<string, readonly Dot[]> }> {
-    const theirs = new Map<string, readonly Dot[]>();
+  private async manifest(): Promise<{ epoch: string; clock: number; theirs: Heads }> {
+    const theirs = new Map<string, readonly MarkedDot[]>();
     const first = await this.rest.manifest();
     for (let page = first; ; page = await this.rest.manifest(page.next)) {
       if (page.epoch !== first.epoch) throw new TidenoteError("unreachable", REPLACED);
@@ -223,9 +226,7 @@ export function checkGeneration(ours: string | null, theirs: string): void {
 
 const REPLACED = "the server's log was replaced while it was read";
 
-function sameDots(first: readonly Dot[], second: readonly Dot[]): boolean {
-  const sorted = [...second].sort(compareDots);
-  return (
-    first.length === second.length && [...first].sort(compareDots).every((dot, at) => sameDot(dot, sorted[at] ?? dot))
-  );
+function sameHeads(first: readonly MarkedDot[], second: readonly MarkedDot[]): boolean {
+  const marks = new Map(second.map((head) => [dotId(head), head.conflict ?? false]));
+  return first.length === second.length && first.every((head) => marks.get(dotId(head)) === (head.conflict ?? false));
 }

@@ -88,10 +88,15 @@ export interface Notice {
   readonly topic: string;
 }
 
+/** The dot of a sibling, and whether it bears the mark of a merge that a person should look at. */
+export interface MarkedDot extends Dot {
+  readonly conflict?: boolean;
+}
+
 /** What the server holds of one key: the dots of its siblings. */
 export interface ManifestEntry {
   readonly key: string;
-  readonly dots: readonly Dot[];
+  readonly dots: readonly MarkedDot[];
 }
 
 /** One page of `GET /api/v1/manifest`, ordered by key; `next` is the key to go on after. */
@@ -339,6 +344,8 @@ const isAnything: Check = () => true;
 
 const DOT: Shape = { timestamp: { check: isAnyInteger }, device_id: { check: isString } };
 const DOTS = listOf((value) => matches(value, DOT));
+const MARK: Shape = { ...DOT, conflict: { check: isBoolean, optional: true } };
+const MARKED_DOTS = listOf((value) => matches(value, MARK));
 const BLOB: Shape = {
   sha256: { check: isString },
   size: { check: isInteger },
@@ -386,7 +393,7 @@ const NOTICE: Shape = { topic: { check: isString } };
 const MANIFEST: Shape = {
   epoch: { check: isString },
   clock: { check: isInteger },
-  entries: { check: listOf((value) => matches(value, { key: { check: isString }, dots: { check: DOTS } })) },
+  entries: { check: listOf((value) => matches(value, { key: { check: isString }, dots: { check: MARKED_DOTS } })) },
   next: { check: orNull(isString), optional: true },
 };
 const FETCHED: Shape = { epoch: { check: isString }, changes: { check: CHANGES } };

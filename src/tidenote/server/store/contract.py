@@ -214,8 +214,8 @@ class Store(Protocol):
         """Return the state of some keys, in that order; those that nobody wrote are left out."""
         ...
 
-    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, frozenset[Dot]]]:
-        """Return keys with the dots of their siblings, in the order of their code points.
+    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, bool]]]:
+        """Return keys with the dots of their siblings, each with its mark, in the order of their code points.
 
         Args:
             vault: its name.

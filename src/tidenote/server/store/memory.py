@@ -166,11 +166,11 @@ class MemoryStore:
         entries = self._vault(vault).entries
         return [entries[key] for key in dict.fromkeys(keys) if key in entries]
 
-    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, frozenset[Dot]]]:
-        """Return keys with the dots of their siblings, ordered by key."""
+    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, bool]]]:
+        """Return keys with the dots of their siblings, each with its mark, ordered by key."""
         entries = self._vault(vault).entries
         keys = sorted(key for key in entries if after is None or key > after)
-        return [(key, entries[key].register.dots) for key in keys[:limit]]
+        return [(key, entries[key].register.marks) for key in keys[:limit]]
 
     def listed(self, vault: str, prefix: str, after: str | None, limit: int) -> list[tuple[str, list[Record]]]:
         """Return keys with the records of their siblings, ordered by key."""

@@ -75,7 +75,7 @@ _MANIFEST_KEYS = (
     .subquery()
 )
 _MANIFEST = (
-    select(_MANIFEST_KEYS.c.key, versions.c.timestamp, versions.c.device_id)
+    select(_MANIFEST_KEYS.c.key, versions.c.timestamp, versions.c.device_id, versions.c.conflict)
     .select_from(_MANIFEST_KEYS)
     .join(siblings, (siblings.c.vault_id == _VAULT) & (siblings.c.key == _MANIFEST_KEYS.c.key))
     .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
@@ -238,13 +238,13 @@ class SqlStore:
             loaded = load_entries(connection, _find(connection, vault).id, wanted)
         return [loaded[key][0] for key in wanted if key in loaded and loaded[key][1]]
 
-    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, frozenset[Dot]]]:
-        """Return keys with the dots of their siblings, ordered by key."""
+    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, bool]]]:
+        """Return keys with the dots of their siblings, each with its mark, ordered by key."""
         with self._reading() as connection:
             values = {"in_vault": _find(connection, vault).id, "after": after or "", "most": limit}
             rows = connection.execute(_MANIFEST, values).all()
         return [
-            (key, frozenset(Dot(row.timestamp, row.device_id) for row in group))
+            (key, {Dot(row.timestamp, row.device_id): row.conflict for row in group})
             for key, group in groupby(rows, key=lambda row: row.key)
         ]
 
