@@ -17,7 +17,7 @@ from tidenote.client import data_sync, rest
 from tidenote.client.data_sync import DataSync, Difference, check_generation, difference, fetch
 from tidenote.client.journal import Journal
 from tidenote.client.rest import Rest
-from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.core.version import BlobRef, Change, Dot, Head
 from tidenote.errors import ProtocolError, StorageError, UnreachableError
 from tidenote.server.serve import Running
 from tidenote.wire.messages import (
@@ -25,8 +25,8 @@ from tidenote.wire.messages import (
     Fetched,
     Manifest,
     ManifestEntry,
-    MarkedDot,
     SyncAck,
+    WireHead,
     encode,
     from_change,
 )
@@ -62,8 +62,13 @@ async def reconcile(journal: Journal, server: Running, **settings: object) -> fr
 # -- the difference
 
 
-def marks(names: str) -> dict[Dot, bool]:
-    return {at(name.removesuffix("*")): name.endswith("*") for name in names.split()}
+def heads(names: str) -> dict[Dot, Head]:
+    """Return siblings that are written as `1x=hash`, those with a mark as `2y*=hash`, deletions without a hash."""
+    found = {}
+    for name in names.split():
+        dot, _, content_hash = name.partition("=")
+        found[at(dot.removesuffix("*"))] = Head(content_hash or None, dot.endswith("*"))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -77,6 +82,10 @@ def marks(names: str) -> dict[Dot, bool]:
         ({A: "1x 2y"}, {A: "1x"}, Difference((A,), (A,))),
         ({A: "1x"}, {A: "1x 2y"}, Difference((A,), ())),
         ({B: "1x", A: "1x"}, {D: "1x", C: "1x"}, Difference((C, D), (A, B))),
+        ({A: "1x=one"}, {A: "1x=one"}, Difference((), ())),
+        ({A: "1x=one"}, {A: "1x=another"}, Difference((A,), (A,))),
+        ({A: "1x=one"}, {A: "1x"}, Difference((A,), (A,))),
+        ({A: "1x=one 2y"}, {A: "1x=another 2y"}, Difference((A,), (A,))),
         ({A: "1x*"}, {A: "1x*"}, Difference((), ())),
         ({A: "1x"}, {A: "1x*"}, Difference((A,), ())),
         ({A: "1x*"}, {A: "1x"}, Difference((A,), ())),
@@ -84,22 +93,27 @@ def marks(names: str) -> dict[Dot, bool]:
         ({A: "1x* 2y"}, {A: "1x"}, Difference((A,), (A,))),
     ],
 )
-def test_the_difference_goes_by_dots_and_marks(
+def test_the_difference_goes_by_dots_and_heads(
     ours: dict[str, str], theirs: dict[str, str], expected: Difference
 ) -> None:
-    named = [{key: marks(names) for key, names in side.items()} for side in (ours, theirs)]
+    named = [{key: heads(names) for key, names in side.items()} for side in (ours, theirs)]
     assert difference(*named) == expected
 
 
 sides = st.dictionaries(
     st.sampled_from([A, B, C]),
-    st.dictionaries(st.builds(Dot, st.integers(1, 3), st.sampled_from("xy")), st.booleans(), min_size=1, max_size=3),
+    st.dictionaries(
+        st.builds(Dot, st.integers(1, 3), st.sampled_from("xy")),
+        st.builds(Head, st.sampled_from([None, "one"]), st.booleans()),
+        min_size=1,
+        max_size=3,
+    ),
 )
 
 
 @given(sides, sides)
 def test_two_replicas_differ_alike_from_either_side(
-    ours: dict[str, dict[Dot, bool]], theirs: dict[str, dict[Dot, bool]]
+    ours: dict[str, dict[Dot, Head]], theirs: dict[str, dict[Dot, Head]]
 ) -> None:
     here, there = difference(ours, theirs), difference(theirs, ours)
     assert set(here.offer) <= set(there.pull)
@@ -296,6 +310,36 @@ async def test_what_the_server_will_not_take_back_is_parked_with_its_text(journa
     assert journal.meta.epoch is not None
 
 
+@pytest.mark.parametrize("base", ["", "1x", None])
+async def test_what_was_written_under_a_dot_that_is_used_again_is_sent_anew(
+    journal: Journal, server: Running, base: str | None
+) -> None:
+    """The server was restored, and whoever wrote it has lost its journal, or was set back."""
+    async with plain_client(server, "other") as other:
+        await other.push(other.change(A, "after", 5, base=[]), other.change(B, "after", 6, base=[]))
+    follow(journal, write("5other", "before", key=A, base=base), delete("6other", key=B))
+    assert await reconcile(journal, server) == {A, B}
+    assert journal.parked() == []
+    [row] = journal.pending()
+    assert (row.change.value, row.change.dot.device_id) == ("before", "me")
+    assert row.change.base == frozenset([at(base)] if base else []), "it has not seen the other"
+    assert {change.value for change in journal.register(A).siblings} == {"before", "after"}
+    assert [change.value for change in journal.confirmed(B)] == ["after"]
+
+
+async def test_an_attachment_whose_dot_is_used_again_is_sent_from_where_it_is(
+    journal: Journal, server: Running, tmp_path: Path
+) -> None:
+    key, blob = "file:a.png", BlobRef(hashlib.sha256(b"before").hexdigest(), 6)
+    async with plain_client(server, "other") as other:
+        await other.push(other.change(key, None, 5, base=[]), other.change(B, "it", 6, base=[]))
+    follow(journal, Change(key, Dot(5, "other"), None, blob), write("6other", "it", key=B, base=""))
+    (tmp_path / "a.png").write_bytes(b"before")
+    await reconcile(journal, server, find_blob={blob: tmp_path / "a.png"}.get)
+    [row] = journal.pending()
+    assert (row.change.blob, row.source, row.uploaded) == (blob, str(tmp_path / "a.png"), False)
+
+
 async def test_a_lost_blob_is_uploaded_from_where_it_is(journal: Journal, server: Running, tmp_path: Path) -> None:
     def blob(data: bytes) -> BlobRef:
         return BlobRef(hashlib.sha256(data).hexdigest(), len(data))
@@ -373,7 +417,7 @@ class Told(Rest):
 
 
 def manifest(epoch: str, *keys: str, more: str | None = None) -> Manifest:
-    return Manifest(epoch, 50, [ManifestEntry(key, [MarkedDot(5, "x")]) for key in keys], more)
+    return Manifest(epoch, 50, [ManifestEntry(key, [WireHead(5, "x")]) for key in keys], more)
 
 
 @pytest.mark.parametrize(

@@ -613,7 +613,7 @@ def test_winners_merge_what_is_confirmed_and_what_is_not(journal: Journal) -> No
     assert list(found) == sorted({*(change.key for change in confirmed), *journal.unconfirmed_keys()})
     assert all(found[key] == journal.winner(key) for key in found)
     assert dict(journal.winners("note:05")) == {key: found[key] for key in found if key.startswith("note:05")}
-    assert len(dict(journal.confirmed_marks())) == 600
+    assert len(dict(journal.confirmed_heads())) == 600
 
 
 def test_winners_can_be_written_to_while_they_are_read(journal: Journal) -> None:
@@ -850,15 +850,14 @@ def test_there_is_no_doubt_where_nothing_could_have_happened(journal: Journal, t
 def test_a_reconcile_replaces_and_parks_what_the_server_lost(journal: Journal) -> None:
     lost = write("5x", base="1x")
     journal.apply(received(lost, write("3x", key="note:b.md"), cursor=6))
-    altered = journal.reconcile(
-        {NOTE: (), "note:b.md": (write("40z", key="note:b.md"),)}, lost=[(lost, "blob_missing", "it is gone")]
-    )
+    there = write("40z", key="note:b.md")
+    altered = journal.reconcile({NOTE: (), "note:b.md": (there,)}, lost=[(lost, "blob_missing", "it is gone")])
     assert altered == {"note:b.md"}
     assert journal.confirmed(NOTE) == ()
     assert journal.winner(NOTE) == lost
     assert [(row.change, row.code) for row in journal.parked()] == [(lost, "blob_missing")]
     assert journal.meta.clock == 40
-    assert dict(journal.confirmed_marks()) == {"note:b.md": {at("40z"): False}}
+    assert dict(journal.confirmed_heads()) == {"note:b.md": {there.dot: there.head}}
 
 
 def test_after_a_reconcile_the_log_is_followed_from_its_clock(journal: Journal) -> None:

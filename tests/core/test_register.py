@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from itertools import permutations
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from core.changes import DOTS, at, changes_of_one_key, delete, dots, names, reordered, survivors, write
 from laws import law
 from tidenote.core.register import EMPTY, Context, Register, join_all
-from tidenote.core.version import Change, Dot
+from tidenote.core.version import Change, Dot, Head
 
 CONTEXTS = st.builds(
     lambda floor, seen: Context(floor, frozenset(dot for dot in seen if dot.timestamp > floor)),
@@ -117,10 +118,11 @@ def test_a_key_that_nobody_wrote_has_no_winner() -> None:
     assert EMPTY.dots == frozenset()
 
 
-def test_a_register_knows_its_siblings_by_their_dots_and_marks() -> None:
-    register = join_all([write("1a", base=""), write("2b", base="", conflict=True)])
+def test_a_register_knows_its_siblings_by_their_dots_and_heads() -> None:
+    register = join_all([delete("1a", base=""), write("2b", "text", base="", conflict=True)])
+    content_hash = hashlib.sha256(b"text").hexdigest()
     assert register.dots == dots("1a 2b")
-    assert register.marks == {at("1a"): False, at("2b"): True}
+    assert register.heads == {at("1a"): Head(None), at("2b"): Head(content_hash, conflict=True)}
 
 
 # -- the laws

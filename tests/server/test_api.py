@@ -173,13 +173,17 @@ async def test_the_manifest_names_every_key_once_in_order(server: Running, http:
     keys = [entry["key"] for entry in entries]
     assert keys == sorted(f"note:{n}.md" for n in range(25))
     by_key = {entry["key"]: entry["dots"] for entry in entries}
-    assert by_key["note:7.md"] == [{"timestamp": 8, "device_id": "a"}, {"timestamp": 8, "device_id": "b"}]
+    assert by_key["note:7.md"] == [
+        {"timestamp": 8, "device_id": "a", "sha256": hashlib.sha256(b"x").hexdigest()},
+        {"timestamp": 8, "device_id": "b", "sha256": hashlib.sha256(b"y").hexdigest()},
+    ]
 
 
 async def test_the_manifest_tells_what_is_marked(http: httpx.AsyncClient) -> None:
+    sha256 = hashlib.sha256(b"merged").hexdigest()
     await sync(http, {**change(NOTE, "merged", 1), "conflict": True})
     (entry,) = (await http.get("/api/v1/manifest")).json()["entries"]
-    assert entry["dots"] == [{"timestamp": 1, "device_id": "a", "conflict": True}]
+    assert entry["dots"] == [{"timestamp": 1, "device_id": "a", "conflict": True, "sha256": sha256}]
 
 
 async def test_the_manifest_s_parameters_are_checked(http: httpx.AsyncClient) -> None:

@@ -26,7 +26,7 @@ from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, _Intake
 from tidenote.core.merged import Merged
 from tidenote.core.register import Register
-from tidenote.core.version import Dot, Record, Version
+from tidenote.core.version import Dot, Head, Record, Version
 from tidenote.server.store import memory
 from tidenote.server.store.memory import MemoryStore
 from tidenote.vault import bases, plan, scan
@@ -166,10 +166,10 @@ def tombstone_dropped() -> Iterator[None]:
 def manifest_without_tombstones() -> Iterator[None]:
     """The manifest of a full reconcile lists no deleted keys."""
 
-    def manifest(self: MemoryStore, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, bool]]]:
+    def manifest(self: MemoryStore, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, Head]]]:
         entries = self._vault(vault).entries
         listed = [
-            (key, entry.register.marks)
+            (key, entry.register.heads)
             for key, entry in sorted(entries.items())
             if (after is None or key > after) and not all(change.deleted for change in entry.register.siblings)
         ]

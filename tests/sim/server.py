@@ -24,7 +24,7 @@ from tidenote.wire.messages import (
     decode,
     encode,
     from_entries,
-    from_marks,
+    from_heads,
 )
 from tidenote.wire.session import Fail, Publication, Read, Send, ServerSession, Submit
 
@@ -270,7 +270,7 @@ class Rest:
         store = (await self._reach()).store
         info = store.vault(self.vault)
         found = store.manifest(self.vault, after, 3)
-        entries = [ManifestEntry(key, from_marks(marks)) for key, marks in found[:2]]
+        entries = [ManifestEntry(key, from_heads(heads)) for key, heads in found[:2]]
         return Manifest(info.epoch, info.clock, entries, entries[-1].key if len(found) > 2 else None)
 
     async def fetch(self, keys: list[str]) -> Fetched:

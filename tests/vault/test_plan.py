@@ -134,6 +134,9 @@ ARRIVING = BaseEntry(PATH, None, None, 0, 0, 0, PATH, arriving=sha("two"))
         (ONE, KNOWN, shown("two", NEW), [Write(PATH, PATH, shown("two", NEW), sha("one"))]),
         (ONE, KNOWN, shown(None, NEW), [Delete(PATH, PATH, shown(None, NEW), sha("one"))]),
         (None, GONE, shown("two", NEW), [Write(PATH, PATH, shown("two", NEW), None)]),
+        # the log lost it, and has another version under its dot
+        (None, GONE, shown("one"), [Write(PATH, PATH, shown("one"), None)]),
+        (ONE, GONE, shown("one"), [Adopt(KNOWN)]),
         # the log lost it
         (ONE, KNOWN, None, [Push(ONE, frozenset({OLD}))]),
         (TWO, KNOWN, None, [Push(TWO, frozenset({OLD}))]),

@@ -14,7 +14,7 @@ from tidenote.core.clock import MAX_TIMESTAMP
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.merged import Spot
 from tidenote.core.register import join_all
-from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.core.version import BlobRef, Change, Dot, Head
 from tidenote.errors import CODES, ProtocolError, RefusedChange
 from tidenote.wire.messages import (
     MAX_BASE_DOTS,
@@ -23,11 +23,11 @@ from tidenote.wire.messages import (
     FetchRequest,
     IncomingPush,
     Manifest,
-    MarkedDot,
     Rejected,
     SyncAck,
     SyncPush,
     WireDot,
+    WireHead,
     WireSpot,
     decode,
     decode_change,
@@ -36,7 +36,7 @@ from tidenote.wire.messages import (
     encode,
     from_change,
     from_entries,
-    from_marks,
+    from_heads,
     from_spots,
     rejection,
     to_change,
@@ -434,11 +434,11 @@ def test_one_change_nested_too_deeply_for_its_decoder() -> None:
     assert refusal.code == "bad_change"
 
 
-def test_a_manifest_tells_marks_in_the_order_of_dots() -> None:
-    marked = from_marks({Dot(2, "b"): True, Dot(2, "a"): False})
-    told = b'[{"timestamp":2,"device_id":"a"},{"timestamp":2,"device_id":"b","conflict":true}]'
-    assert encode(marked) == told
-    assert decode(told, list[MarkedDot]) == marked
+def test_a_manifest_tells_heads_in_the_order_of_dots() -> None:
+    heads = from_heads({Dot(2, "b"): Head("ff", conflict=True), Dot(2, "a"): Head(None)})
+    told = b'[{"timestamp":2,"device_id":"a"},{"timestamp":2,"device_id":"b","conflict":true,"sha256":"ff"}]'
+    assert encode(heads) == told
+    assert decode(told, list[WireHead]) == heads
 
 
 # -- what the server says

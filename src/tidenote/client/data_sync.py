@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tidenote.client.journal import Journal
+from tidenote.client.journal import Journal, Write
 from tidenote.client.rest import Rest, error_of_code
-from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.core.version import BlobRef, Change, Dot, Head
 from tidenote.errors import CODES, Action, RefusedChange, StorageError, UnreachableError
-from tidenote.wire.messages import MarkedDot, Rejected, encode, to_change
+from tidenote.wire.messages import Rejected, WireHead, encode, to_change
 from tidenote.wire.session import ClientSession, Failed, Received, generation_of
 
 logger = logging.getLogger("tidenote.client")
@@ -26,8 +26,8 @@ logger = logging.getLogger("tidenote.client")
 FETCH_KEYS: Final = 200
 """How many keys are asked for at once; the protocol allows 500."""
 
-Marks = Mapping[str, Mapping[Dot, bool]]
-"""Per key the dots of its siblings, each with whether it bears the mark of a merge that a person should look at."""
+Heads = Mapping[str, Mapping[Dot, Head]]
+"""Per key the dots of its siblings, each with what else is compared of it."""
 
 FindBlob = Callable[[BlobRef], Path | None]
 """Returns a file with the bytes of a blob, if there is one on this device."""
@@ -46,14 +46,14 @@ class Difference:
     offer: tuple[str, ...]
 
 
-def difference(ours: Marks, theirs: Marks) -> Difference:
+def difference(ours: Heads, theirs: Heads) -> Difference:
     """Return what two replicas do not share, by the dots of their siblings; a missing key says nothing.
 
-    Marks count, too: a restored log that has what a change replaces may mark one that others have unmarked.
+    What a head says counts, too, but a mark alone is not offered: the log's counts.
     """
     return Difference(
-        tuple(sorted(key for key, marks in theirs.items() if marks != ours.get(key))),
-        tuple(sorted(key for key, marks in ours.items() if marks.keys() - theirs.get(key, {}).keys())),
+        tuple(sorted(key for key, heads in theirs.items() if heads != ours.get(key))),
+        tuple(sorted(key for key, heads in ours.items() if _versions(heads) - _versions(theirs.get(key, {})))),
     )
 
 
@@ -86,7 +86,7 @@ class DataSync:
         meta = self._journal.meta
         epoch, clock, theirs = await self._manifest()
         check_generation(meta.epoch, epoch)
-        found = difference(dict(self._journal.confirmed_marks()), theirs)
+        found = difference(dict(self._journal.confirmed_heads()), theirs)
         altered: set[str] = set()
         # First what the server lost: it is replaced here only once it is safe there.
         if quarantine or meta.epoch == epoch:
@@ -102,28 +102,31 @@ class DataSync:
         logger.info("reconciled with epoch %s: %d keys pulled, %d offered", epoch, len(found.pull), len(found.offer))
         return frozenset(altered)
 
-    def _quarantine(self, theirs: Marks) -> frozenset[str]:
+    def _quarantine(self, theirs: Heads) -> frozenset[str]:
         """Hold back what the server lacks until a person decides, and return it: it may have been deleted elsewhere."""
-        held = self._journal.quarantine(key for key in dict(self._journal.confirmed_marks()) if key not in theirs)
+        held = self._journal.quarantine(key for key in dict(self._journal.confirmed_heads()) if key not in theirs)
         if held:
             logger.warning("the server lacks %d notes that this device has: they wait for you", len(held))
         return held
 
-    async def _manifest(self) -> tuple[str, int, Marks]:
+    async def _manifest(self) -> tuple[str, int, Heads]:
         page = await self._rest.manifest()
         epoch, clock = page.epoch, page.clock
-        theirs = {entry.key: _marks(entry.dots) for entry in page.entries}
+        theirs = {entry.key: _heads(entry.dots) for entry in page.entries}
         while page.next is not None:
             page = await self._rest.manifest(page.next)
             if page.epoch != epoch:
                 raise UnreachableError("the server's log was replaced while it was read")
-            theirs |= {entry.key: _marks(entry.dots) for entry in page.entries}
+            theirs |= {entry.key: _heads(entry.dots) for entry in page.entries}
         return epoch, clock, theirs
 
-    async def _offer(self, keys: Sequence[str], theirs: Marks, session: ClientSession) -> frozenset[str]:
+    async def _offer(self, keys: Sequence[str], theirs: Heads, session: ClientSession) -> frozenset[str]:
         """Offer versions that the server has lost; keep parked what it will not take."""
         left = [
-            change for key in keys for change in self._journal.confirmed(key) if change.dot not in theirs.get(key, {})
+            change
+            for key in keys
+            for change in self._journal.confirmed(key)
+            if (change.dot, change.content_hash) not in _versions(theirs.get(key, {}))
         ]
         # Tombstones of renames last: their targets have to be there.
         left.sort(key=lambda change: change.moved_to is not None)
@@ -176,7 +179,10 @@ class DataSync:
         return uploaded
 
     def _keep(self, refused: Sequence[tuple[Change, Rejected]]) -> frozenset[str]:
-        """Park what the server lost and will not take back, so that no text is lost; a lost deletion is let go."""
+        """Park what the server lost and will not take back, so that no text is lost; a lost deletion is let go.
+
+        What is refused for its dot alone is sent anew, beside what took the dot.
+        """
         gone: dict[str, set[Dot]] = {}
         for change, rejection in refused:
             logger.warning("the server does not take back %s: %s", change.key, rejection.code)
@@ -185,8 +191,23 @@ class DataSync:
             key: tuple(change for change in self._journal.confirmed(key) if change.dot not in dots)
             for key, dots in gone.items()
         }
-        lost = [(change, rejection.code, rejection.message) for change, rejection in refused if not change.deleted]
-        return self._journal.reconcile(rest, lost=lost)
+        texts = [(change, rejection) for change, rejection in refused if not change.deleted]
+        lost = [(change, told.code, told.message) for change, told in texts if told.code != "dot_reused"]
+        anew = [self._anew(change) for change, told in texts if told.code == "dot_reused"]
+        return self._journal.reconcile(rest, lost=lost, anew=anew)
+
+    def _anew(self, change: Change) -> Write:
+        """Return a write of ours that says what a change said whose dot the log has for something else."""
+        source = self._find_blob(change.blob) if change.blob else None
+        return Write(
+            change.key,
+            change.value,
+            change.blob,
+            # What a blind write did not see it does not replace: that came after it, by another's hand.
+            base=change.base or frozenset(),
+            modified_at=change.modified_at,
+            source=None if source is None else str(source),
+        )
 
 
 async def fetch(rest: Rest, keys: Sequence[str], epoch: str | None = None) -> dict[str, tuple[Change, ...]]:
@@ -238,5 +259,10 @@ def check_generation(ours: str | None, theirs: str) -> None:
         )
 
 
-def _marks(wire: Sequence[MarkedDot]) -> dict[Dot, bool]:
-    return {Dot(dot.timestamp, dot.device_id): dot.conflict for dot in wire}
+def _heads(wire: Sequence[WireHead]) -> dict[Dot, Head]:
+    return {Dot(head.timestamp, head.device_id): Head(head.sha256, head.conflict) for head in wire}
+
+
+def _versions(heads: Mapping[Dot, Head]) -> set[tuple[Dot, str | None]]:
+    """Return what the siblings are, whether marked or not."""
+    return {(dot, head.content_hash) for dot, head in heads.items()}

@@ -22,7 +22,7 @@ from tidenote.client.journal_file import BrokenJournal, open_database, set_aside
 from tidenote.core.clock import MAX_TIMESTAMP, LamportClock
 from tidenote.core.keys import check_device_id, check_key, key_of_path, next_incarnation, owner_of
 from tidenote.core.register import Register, join_all
-from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.core.version import BlobRef, Change, Dot, Head
 from tidenote.errors import CODES, Action, ConfigError, RefusedChange
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, Rejected, WireChange, encode, from_change
 from tidenote.wire.session import Received
@@ -268,11 +268,11 @@ class Journal:
                 found.add(key)
         return sorted(found)
 
-    def confirmed_marks(self) -> Iterator[tuple[str, dict[Dot, bool]]]:
-        """Yield every confirmed key, in order, with the dots of its siblings, each with its mark."""
+    def confirmed_heads(self) -> Iterator[tuple[str, dict[Dot, Head]]]:
+        """Yield every confirmed key, in order, with the dots of its siblings and what two replicas compare of them."""
         for page in self._pages(""):
             for key, changes in page:
-                yield key, {change.dot: change.conflict for change in self._decode(changes)}
+                yield key, {change.dot: change.head for change in self._decode(changes)}
 
     def conflicts(self) -> list[str]:
         """Return the keys with more than one confirmed sibling, or with a merge that a person should look at."""
@@ -450,7 +450,11 @@ class Journal:
             return [key for (key,) in self._db.execute("SELECT key FROM doubts ORDER BY key")]
 
     def reconcile(
-        self, siblings: dict[str, tuple[Change, ...]], *, lost: Iterable[tuple[Change, str, str]] = ()
+        self,
+        siblings: dict[str, tuple[Change, ...]],
+        *,
+        lost: Iterable[tuple[Change, str, str]] = (),
+        anew: Iterable[Write] = (),
     ) -> frozenset[str]:
         """Replace the confirmed siblings of some keys by what a full comparison found: one commit.
 
@@ -458,19 +462,23 @@ class Journal:
             siblings: per key all that the server has; none removes the key from the confirmed state.
             lost: confirmed changes that the server has lost and will not take back, with code and message: they
                 are parked, so that no text is lost.
+            anew: what goes into the outbox as it is, beside whatever waits there.
 
         Returns:
             The keys whose siblings altered here.
         """
-        lost = list(lost)
-        touched = set(siblings) | {change.key for change, _, _ in lost}
+        lost, anew = list(lost), list(anew)
+        touched = set(siblings) | {change.key for change, _, _ in lost} | {write.key for write in anew}
         with self._commit():
             before = {key: self.register(key).siblings for key in touched}
             self._replace_confirmed(siblings)
             for change, code, message in lost:
                 self._put_row(OutboxRow(0, change, parked=True, code=code, message=message))
             stamps = (change.dot.timestamp for found in siblings.values() for change in found)
-            self._set(clock=max(self.meta.clock, *stamps, 0))
+            clock = LamportClock(max(self.meta.clock, *stamps, 0))
+            for write in anew:
+                self._write(write, clock, apart=True)
+            self._set(clock=clock.time)
             altered = {key for key in touched if self.register(key).siblings != before[key]}
         return frozenset(altered)
 

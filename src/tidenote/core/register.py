@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tidenote.core.version import Change, Dot
+from tidenote.core.version import Change, Dot, Head
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ class Register:
         return frozenset(change.dot for change in self.siblings)
 
     @property
-    def marks(self) -> dict[Dot, bool]:
-        """The dots of the siblings, each with its mark: what two replicas compare, since the log may add a mark."""
-        return {change.dot: change.conflict for change in self.siblings}
+    def heads(self) -> dict[Dot, Head]:
+        """The dots of the siblings, each with what two replicas compare of it."""
+        return {change.dot: change.head for change in self.siblings}
 
     @property
     def winner(self) -> Change | None:

@@ -39,6 +39,19 @@ class BlobRef:
     media_type: str | None = None
 
 
+class Head(NamedTuple):
+    """What two replicas compare of a sibling beside its dot.
+
+    Attributes:
+        content_hash: SHA-256 in hex of the bytes that it leaves at the key; None for a deletion. A log that was
+            restored takes a dot that it has lost for something else, if its device has lost its memory.
+        conflict: its mark. A restored log that has what a change replaces may mark one that others have unmarked.
+    """
+
+    content_hash: str | None
+    conflict: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One write to one key: a text value, a blob, or a deletion.
@@ -78,6 +91,11 @@ class Change:
         if self.blob:
             return self.blob.sha256
         return None if self.value is None else hashlib.sha256(self.value.encode()).hexdigest()
+
+    @property
+    def head(self) -> Head:
+        """What two replicas compare if both have a sibling with this dot."""
+        return Head(self.content_hash, self.conflict)
 
     @property
     def weight(self) -> int:

@@ -42,7 +42,7 @@ from tidenote.wire.messages import (
     SyncPush,
     decode,
     from_entries,
-    from_marks,
+    from_heads,
 )
 from tidenote.wire.session import size_of
 
@@ -180,7 +180,7 @@ async def manifest(
     # The clock is taken before the page is read: what changes in between is then delivered after it.
     epoch, clock = hub.epoch, hub.clock
     keys = await hub.manifest(after, limit)
-    entries = [ManifestEntry(key, from_marks(marks)) for key, marks in keys]
+    entries = [ManifestEntry(key, from_heads(heads)) for key, heads in keys]
     return json_response(Manifest(epoch, clock, entries, keys[-1][0] if len(keys) == limit else None))
 
 

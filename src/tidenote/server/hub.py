@@ -24,7 +24,7 @@ from tidenote.core.diff import TooMuchWork
 from tidenote.core.intake import Batch, Refused, Taken
 from tidenote.core.keys import owner_of
 from tidenote.core.merged import Merge, Merged
-from tidenote.core.version import Change, Dot, Version
+from tidenote.core.version import Change, Dot, Head, Version
 from tidenote.errors import StorageError, TidenoteError
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
@@ -320,8 +320,8 @@ class Hub:
         """Return the state of some keys; those that nobody wrote are left out."""
         return await self._read(self._store.entries, self.name, keys)
 
-    async def manifest(self, after: str | None, limit: int) -> list[tuple[str, dict[Dot, bool]]]:
-        """Return keys with the dots of their siblings, each with its mark, ordered by key."""
+    async def manifest(self, after: str | None, limit: int) -> list[tuple[str, dict[Dot, Head]]]:
+        """Return keys with the dots of their siblings and what is compared of them, ordered by key."""
         return await self._read(self._store.manifest, self.name, after, limit)
 
     async def history(self, key: str) -> list[Version]:

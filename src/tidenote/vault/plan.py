@@ -4,6 +4,7 @@ The table, per path; "now" is the hash on disk, "known" the base's, "shown" the 
 
     shown is unknown to the replica    push what is there (the log lost it, or it is new); forget what is not
     shown version = base's version     now = known: nothing; no file: push the deletion; else push the edit
+    known = deleted, shown as a file   as if it were newer: a restored log took the dot for what was written after it
     now = shown                        remember only: nothing has to move
     now != known, both changed         no file: write what is shown (an edit wins over a deletion); else push the edit
                                        on its base: the siblings are settled by the log, and shown by a later round
@@ -339,7 +340,7 @@ class _Planner:
             self._decide_without_remote(path, now, base)
         elif base and known_hash is not None and now is None and self._holds_last_bytes(path):
             self.deletions_out.append(PushDelete(path, base.disk_name, _dots(base)))
-        elif base and base.dot == remote.dot:
+        elif base and base.dot == remote.dot and (known_hash is not None or remote.content_hash is None):
             self._decide_local(path, now, base)
         elif now_hash == remote.content_hash:
             self._adopt(path, now, remote.dot)

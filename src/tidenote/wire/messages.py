@@ -17,7 +17,7 @@ from tidenote.core.clock import MAX_TIMESTAMP, is_timestamp
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.keys import check_device_id, check_key
 from tidenote.core.merged import Spot
-from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.core.version import BlobRef, Change, Dot, Head
 from tidenote.errors import ProtocolError, RefusedChange
 
 PROTOCOL_VERSION: Final = 1
@@ -157,17 +157,18 @@ class Notice(Struct, tag="notice"):
     topic: str
 
 
-class MarkedDot(WireDot, frozen=True, omit_defaults=True):
-    """The dot of a sibling, and whether the sibling bears the mark of a merge that a person should look at."""
+class WireHead(WireDot, frozen=True, omit_defaults=True):
+    """The dot of a sibling, whether that bears the mark of a merge that a person should look at, and its hash."""
 
     conflict: bool = False
+    sha256: str | None = None
 
 
 class ManifestEntry(Struct):
     """What the server holds of one key: the dots of its siblings."""
 
     key: str
-    dots: list[MarkedDot]
+    dots: list[WireHead]
 
 
 class Manifest(Struct, omit_defaults=True):
@@ -798,9 +799,9 @@ def from_dots(dots: frozenset[Dot]) -> list[WireDot]:
     return [WireDot(*dot) for dot in sorted(dots)]
 
 
-def from_marks(marks: Mapping[Dot, bool]) -> list[MarkedDot]:
-    """Return dots with their marks as JSON shows them, in order."""
-    return [MarkedDot(dot.timestamp, dot.device_id, marks[dot]) for dot in sorted(marks)]
+def from_heads(heads: Mapping[Dot, Head]) -> list[WireHead]:
+    """Return siblings as the manifest shows them, in the order of their dots."""
+    return [WireHead(*dot, heads[dot].conflict, heads[dot].content_hash) for dot in sorted(heads)]
 
 
 def rejection(raw: Raw, refusal: RefusedChange) -> Rejected:

@@ -10,7 +10,7 @@ import pytest
 
 from server.store.changes import WALL_MS, change, codes, names, note, pages, receipts, take, winner
 from tidenote.core.intake import Taken
-from tidenote.core.version import BlobRef, Dot
+from tidenote.core.version import BlobRef, Dot, Head
 from tidenote.errors import AccessError, ConfigError, ProtocolError, StorageError
 from tidenote.server.store.contract import GENERATION_GAP, Store
 from tidenote.server.store.memory import MemoryStore
@@ -205,7 +205,7 @@ def test_equal_timestamps_of_two_devices_stay_as_siblings(store: Store) -> None:
     take(store, change("a", 5, "right", by="dev2"))
     (entry,) = store.changes_since("main", 0).entries
     assert [sibling.value for sibling in entry.register.siblings] == ["left", "right"]
-    assert store.manifest("main", None, 10) == [(note("a"), {Dot(5, "dev1"): False, Dot(5, "dev2"): False})]
+    assert store.manifest("main", None, 10) == [(note("a"), entry.register.heads)]
 
 
 def test_based_writes_replace_exactly_what_they_saw(store: Store) -> None:
@@ -256,7 +256,7 @@ def test_a_deletion_is_a_version_that_pages_and_manifests_show(store: Store) -> 
     (entry,) = store.changes_since("main", 0).entries
     assert entry.winner is not None
     assert entry.winner.deleted
-    assert store.manifest("main", None, 10) == [(note("a"), {Dot(2, "dev1"): False})]
+    assert store.manifest("main", None, 10) == [(note("a"), {Dot(2, "dev1"): Head(None)})]
 
 
 def test_an_edit_wins_over_a_concurrent_deletion_by_a_version_of_the_server(store: Store) -> None:
@@ -484,7 +484,8 @@ def test_the_manifest_counts_keys_and_not_siblings(store: Store) -> None:
 
 def test_the_manifest_tells_which_siblings_are_marked(store: Store) -> None:
     take(store, replace(change("a", 5, base=[]), conflict=True), change("a", 5, "other", by="dev2", base=[]))
-    assert store.manifest("main", None, 9) == [(note("a"), {Dot(5, "dev1"): True, Dot(5, "dev2"): False})]
+    [(_, heads)] = store.manifest("main", None, 9)
+    assert {dot: head.conflict for dot, head in heads.items()} == {Dot(5, "dev1"): True, Dot(5, "dev2"): False}
 
 
 # -- generations and the fence

@@ -16,7 +16,7 @@ from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge
 from tidenote.core.retention import Policy
 from tidenote.core.sides import OnTie
-from tidenote.core.version import Change, Dot, Record, Version
+from tidenote.core.version import Change, Dot, Head, Record, Version
 from tidenote.errors import AccessError, ConfigError, StorageError
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
 from tidenote.wire.session import Page, generation_of
@@ -214,8 +214,8 @@ class Store(Protocol):
         """Return the state of some keys, in that order; those that nobody wrote are left out."""
         ...
 
-    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, bool]]]:
-        """Return keys with the dots of their siblings, each with its mark, in the order of their code points.
+    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, Head]]]:
+        """Return keys with the dots of their siblings and what is compared of them, in the order of their code points.
 
         Args:
             vault: its name.

@@ -17,7 +17,7 @@ from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge
 from tidenote.core.register import EMPTY, Context, Register
 from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus
-from tidenote.core.version import Change, Dot, Record, Version
+from tidenote.core.version import Change, Dot, Head, Record, Version
 from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo, unknown_vault
 from tidenote.server.store.paging import Weight, fitting, text_size
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
@@ -166,11 +166,11 @@ class MemoryStore:
         entries = self._vault(vault).entries
         return [entries[key] for key in dict.fromkeys(keys) if key in entries]
 
-    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, bool]]]:
-        """Return keys with the dots of their siblings, each with its mark, ordered by key."""
+    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, Head]]]:
+        """Return keys with the dots of their siblings and what is compared of them, ordered by key."""
         entries = self._vault(vault).entries
         keys = sorted(key for key in entries if after is None or key > after)
-        return [(key, entries[key].register.marks) for key in keys[:limit]]
+        return [(key, entries[key].register.heads) for key in keys[:limit]]
 
     def listed(self, vault: str, prefix: str, after: str | None, limit: int) -> list[tuple[str, list[Record]]]:
         """Return keys with the records of their siblings, ordered by key."""

@@ -26,7 +26,7 @@ from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge
 from tidenote.core.retention import Policy
 from tidenote.core.sides import OnTie
-from tidenote.core.version import Change, Dot, Record, Version
+from tidenote.core.version import Change, Dot, Head, Record, Version
 from tidenote.errors import ConfigError, StorageError
 from tidenote.server.store import past
 from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo, unknown_vault
@@ -75,7 +75,9 @@ _MANIFEST_KEYS = (
     .subquery()
 )
 _MANIFEST = (
-    select(_MANIFEST_KEYS.c.key, versions.c.timestamp, versions.c.device_id, versions.c.conflict)
+    select(
+        _MANIFEST_KEYS.c.key, versions.c.timestamp, versions.c.device_id, versions.c.content_hash, versions.c.conflict
+    )
     .select_from(_MANIFEST_KEYS)
     .join(siblings, (siblings.c.vault_id == _VAULT) & (siblings.c.key == _MANIFEST_KEYS.c.key))
     .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
@@ -238,13 +240,13 @@ class SqlStore:
             loaded = load_entries(connection, _find(connection, vault).id, wanted)
         return [loaded[key][0] for key in wanted if key in loaded and loaded[key][1]]
 
-    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, bool]]]:
-        """Return keys with the dots of their siblings, each with its mark, ordered by key."""
+    def manifest(self, vault: str, after: str | None, limit: int) -> list[tuple[str, dict[Dot, Head]]]:
+        """Return keys with the dots of their siblings and what is compared of them, ordered by key."""
         with self._reading() as connection:
             values = {"in_vault": _find(connection, vault).id, "after": after or "", "most": limit}
             rows = connection.execute(_MANIFEST, values).all()
         return [
-            (key, {Dot(row.timestamp, row.device_id): row.conflict for row in group})
+            (key, {Dot(row.timestamp, row.device_id): Head(row.content_hash, row.conflict) for row in group})
             for key, group in groupby(rows, key=lambda row: row.key)
         ]
 
