@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from core.changes import attach, changes_of_one_key, delete, dots, write
 from core.records import called, history, standing, without_text
-from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus
+from tidenote.core.retention import (
+    DAY_MS,
+    MAX_INCARNATIONS,
+    Policy,
+    is_forgettable,
+    surplus,
+    surplus_incarnations,
+)
 from tidenote.core.version import Change, Dot, Record
 
 POLICY = Policy(all_days=90, daily_days=365, tombstone_days=365)
@@ -171,3 +178,10 @@ def test_what_is_not_deleted_is_not_forgotten() -> None:
     records = history(write("1a", base=""), delete("2a", base="1a"), write("3a"))
     for siblings in ("3a", "2a 3a"):
         assert not is_forgettable(records, dots(siblings), 30, now_ms=10_000 * DAY_MS, policy=POLICY)
+
+
+def test_of_one_device_the_incarnations_that_were_here_last_are_waited_for() -> None:
+    few = {f"laptop~{number}": number for number in range(2, MAX_INCARNATIONS)}
+    assert surplus_incarnations(few) == frozenset()
+    many = {f"phone~{number}": number for number in range(2, MAX_INCARNATIONS + 3)} | {"phone": 10**6, "pho": 0}
+    assert surplus_incarnations(few | many) == {"phone~2", "phone~3"}

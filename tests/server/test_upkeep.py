@@ -16,7 +16,7 @@ import pytest
 
 from server.running import PATIENCE_S, plain_client, running_server
 from tidenote.config import ServerConfig
-from tidenote.core.retention import DAY_MS
+from tidenote.core.retention import DAY_MS, MAX_INCARNATIONS
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import StorageError
 from tidenote.server import upkeep
@@ -276,6 +276,25 @@ async def test_devices_are_noted_with_their_cursors(tmp_path: Path) -> None:
         assert noted(server.service) == {"a": cursor, "b": cursor}
         epoch = server.service.hub("main").epoch
         assert [device.epoch for device in server.service.store.devices("main")] == [epoch] * 2
+
+
+async def test_a_device_that_makes_up_incarnations_is_remembered_with_some_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_service(tmp_path) as (service, hub):
+        now_ms = 0
+        monkeypatch.setattr("tidenote.server.hub._wall_ms", lambda: now_ms)
+        hub.saw("laptop", 1)
+        for number in range(2, 200):
+            now_ms = number
+            hub.saw(f"phone~{number}", number)
+            if number % 50 == 0:
+                await hub.note_devices()
+        await hub.note_devices()
+        newest = {f"phone~{number}" for number in range(200 - MAX_INCARNATIONS, 200)}
+        assert {device.device_id for device in await hub.devices()} == newest | {"laptop"}
+        assert {device.device_id for device in service.store.devices("main")} == newest | {"laptop"}
+        assert len(hub._devices) == len(hub._noted) == MAX_INCARNATIONS + 1
 
 
 async def test_what_is_no_news_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

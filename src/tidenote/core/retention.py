@@ -1,4 +1,4 @@
-"""Which versions keep their content, and which tombstones are remembered: the one policy of the history.
+"""Which versions keep their content, and which tombstones and devices are remembered: the one policy of the history.
 
 Pure. A version that loses its content keeps its record, so that its dot stays known for ever; what is done to the
 disk is a store's matter. Numbered rules, as docs/operations.md explains them to people.
@@ -7,14 +7,19 @@ disk is a store's matter. Numbered rules, as docs/operations.md explains them to
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tidenote.core.history import siblings_after
+from tidenote.core.keys import owner_of
 from tidenote.core.version import Dot, Record
 
 DAY_MS: Final = 86_400_000
+
+MAX_INCARNATIONS: Final = 32
+"""Of how many incarnations of one device it is remembered how far they are: a device makes up as many as it likes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,18 @@ def is_forgettable(
     return all(cursor >= changed_at for cursor in cursors if cursor) and all(
         record.deleted and record.received_at <= old_ms for record in records if record.dot in siblings
     )
+
+
+def surplus_incarnations(last_seen: Mapping[str, int]) -> frozenset[str]:
+    """Return the incarnations that are not waited for any more: of each device, all but those that were here last.
+
+    Args:
+        last_seen: device id, with incarnation -> when it was last seen, ms since 1970.
+    """
+    of_owner: dict[str, list[str]] = defaultdict(list)
+    for device_id in sorted(last_seen, key=lambda name: (-last_seen[name], name)):
+        of_owner[owner_of(device_id)].append(device_id)
+    return frozenset(name for names in of_owner.values() for name in names[MAX_INCARNATIONS:])
 
 
 def _in_front_of(records: Sequence[Record], cursors: Iterable[int]) -> frozenset[Dot]:

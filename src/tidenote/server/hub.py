@@ -24,6 +24,7 @@ from tidenote.core.diff import TooMuchWork
 from tidenote.core.intake import Batch, Refused, Taken
 from tidenote.core.keys import owner_of
 from tidenote.core.merged import Merge, Merged
+from tidenote.core.retention import surplus_incarnations
 from tidenote.core.version import Change, Dot, Head, Version
 from tidenote.errors import StorageError, TidenoteError
 from tidenote.server.merger import Merger
@@ -241,7 +242,12 @@ class Hub:
 
     def saw(self, device_id: str, cursor: int) -> None:
         """Note up to where a device says that it has applied the log; it is written down now and then."""
+        is_new = device_id not in self._devices
         self._devices[device_id] = (cursor, _wall_ms())
+        if is_new:
+            for surplus in surplus_incarnations({name: seen_ms for name, (_, seen_ms) in self._devices.items()}):
+                del self._devices[surplus]
+                self._noted.pop(surplus, None)
 
     async def note_devices(self) -> None:
         """Write down how far devices are, if that is news."""

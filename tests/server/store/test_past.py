@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.store.changes import WALL_MS, change, codes, names, note, pages, take
 from server.store.test_model import BATCHES, KEYS
 from tidenote.core.history import winner
-from tidenote.core.retention import DAY_MS, Policy
+from tidenote.core.retention import DAY_MS, MAX_INCARNATIONS, Policy
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import AccessError
 from tidenote.server.store.contract import Store
@@ -263,6 +263,16 @@ def test_what_a_lagging_device_last_saw_stays(store: Store) -> None:
     store.note_devices("main", {"phone": (third.receipt, LATER_MS - DAY_MS), "ghost": (3, WALL_MS)})
     sweep(store)
     assert values(store) == ["text 3", "text 8", "text 9"]
+
+
+def test_of_one_device_only_so_many_incarnations_are_noted(store: Store) -> None:
+    store.note_devices("main", {"laptop": (1, 1)})
+    for start in (2, 22, 42):
+        store.note_devices("main", {f"phone~{number}": (number, number) for number in range(start, start + 20)})
+    newest = {f"phone~{number}" for number in range(62 - MAX_INCARNATIONS, 62)}
+    assert {device.device_id for device in store.devices("main")} == newest | {"laptop"}
+    store.note_devices("main", {"phone~50": (60, 100)})
+    assert len(store.devices("main")) == MAX_INCARNATIONS + 1
 
 
 def test_devices_are_noted_as_they_were_last_seen(store: Store) -> None:

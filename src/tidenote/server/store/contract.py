@@ -318,7 +318,7 @@ class Store(Protocol):
         ...
 
     def note_devices(self, vault: str, seen: Mapping[str, tuple[int, int]]) -> None:
-        """Note how far devices are.
+        """Note how far devices are; of one with very many incarnations, forget those that were not here for longest.
 
         Args:
             vault: its name.

@@ -16,7 +16,7 @@ from tidenote.core.keys import owner_of
 from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge
 from tidenote.core.register import EMPTY, Context, Register
-from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus
+from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus, surplus_incarnations
 from tidenote.core.version import Change, Dot, Head, Record, Version
 from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo, unknown_vault
 from tidenote.server.store.paging import Weight, fitting, text_size
@@ -287,6 +287,8 @@ class MemoryStore:
         log = self._vault(vault)
         for device_id, (cursor, last_seen) in seen.items():
             log.devices[device_id] = Device(device_id, cursor, log.info.epoch, last_seen)
+        for device_id in surplus_incarnations({name: device.last_seen for name, device in log.devices.items()}):
+            del log.devices[device_id]
 
     def devices(self, vault: str) -> list[Device]:
         """Return the devices that were ever noted, ordered by their ids."""

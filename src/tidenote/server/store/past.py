@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from tidenote.core.keys import owner_of
-from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus
+from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus, surplus_incarnations
 from tidenote.core.version import Record, Version
 from tidenote.server.store.contract import Device, Swept
 from tidenote.server.store.packing import may_link, pack
@@ -385,14 +385,21 @@ def note_devices(connection: Connection, vault_id: int, epoch: str, seen: Mappin
         else:
             fresh = {"vault_id": vault_id, "device_id": device_id, "cursor": cursor, "epoch": epoch}
             connection.execute(insert(devices), {**fresh, "last_seen": last_seen})
+    if not known.issuperset(seen):
+        noted = {device.device_id: device.last_seen for device in load_devices(connection, vault_id)}
+        _forget_devices(connection, vault_id, surplus_incarnations(noted))
 
 
 def forget_device(connection: Connection, vault_id: int, owner: str) -> None:
     """Forget how far a device and its incarnations are."""
-    for device in load_devices(connection, vault_id):
-        if owner_of(device.device_id) == owner:
-            of_device = (devices.c.vault_id == vault_id) & (devices.c.device_id == device.device_id)
-            connection.execute(delete(devices).where(of_device))
+    known = (device.device_id for device in load_devices(connection, vault_id))
+    _forget_devices(connection, vault_id, (device_id for device_id in known if owner_of(device_id) == owner))
+
+
+def _forget_devices(connection: Connection, vault_id: int, device_ids: Iterable[str]) -> None:
+    for device_id in device_ids:
+        of_device = (devices.c.vault_id == vault_id) & (devices.c.device_id == device_id)
+        connection.execute(delete(devices).where(of_device))
 
 
 def load_devices(connection: Connection, vault_id: int) -> list[Device]:
