@@ -338,6 +338,32 @@ async def test_what_a_device_had_begun_to_send_when_it_was_revoked_is_not_taken(
     assert not server.service.blobs.has(sha256)
 
 
+@pytest.mark.parametrize("path", ["/blobs/{}", "/notes/film.mp4"])
+async def test_a_download_that_a_revoked_device_had_begun_ends(
+    server: Running, http: httpx.AsyncClient, owner: dict[str, str], path: str
+) -> None:
+    film = bytes(2**25)
+    sha256 = hashlib.sha256(film).hexdigest()
+    await http.put(f"/blobs/{sha256}", content=film, headers={**owner, "Upload-Length": str(len(film))})
+    change = {"key": "file:film.mp4", "value": "", "timestamp": 1, "device_id": "boss"}
+    push = {"type": "sync_push", "changes": [{**change, "blob": {"sha256": sha256, "size": len(film)}}], "last_ack": 0}
+    assert (await http.post("/sync?device_id=boss", json=push, headers=owner)).status_code == 200
+    path = path.format(sha256)
+    phone, laptop = bearer(await enrol(server, "phone")), bearer(await enrol(server, "laptop"))
+    async with http.stream("GET", path, headers=phone) as cut, http.stream("GET", path, headers=laptop) as whole:
+        assert cut.status_code == whole.status_code == 200
+        assert len(server.service.downloads) == 2
+        await http.post("/devices/revoke", json={"device_id": "phone"}, headers=owner)
+        # Although it has read nothing yet.
+        async with asyncio.timeout(PATIENCE_S):
+            while len(server.service.downloads) > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        with pytest.raises(httpx.TransportError):
+            await cut.aread()
+        assert await whole.aread() == film
+    assert len(server.service.downloads) == 0
+
+
 async def test_a_forged_device_id_opens_nothing(server: Running, http: httpx.AsyncClient) -> None:
     phone = bearer(await enrol(server, "phone"))
     victim = bearer(await enrol(server, "laptop"))

@@ -127,7 +127,7 @@ async def chunks_of(request: Asked, service: Service) -> AsyncIterator[bytes]:
             async with asyncio.timeout_at(deadline_s):
                 chunk = await anext(stream, None)
             if caller is not None:
-                if caller.auth != "none" and not service.identity.knows(caller.credential):
+                if not service.lets_in(caller.credential):
                     raise AccessError("this device was revoked meanwhile", "unauthorized")
                 # A stranger has no more time for a long body than for a short one.
                 deadline_s = loop.time() + patience_s
@@ -138,6 +138,24 @@ async def chunks_of(request: Asked, service: Service) -> AsyncIterator[bytes]:
         raise ProtocolError("the body stopped arriving", "too_slow") from None
     except InternalServerException:
         raise ProtocolError("the body broke off", "bad_request") from None
+
+
+def bytes_of(
+    request: Asked, service: Service, sha256: str, start: int = 0, stop: int | None = None
+) -> AsyncIterator[bytes]:
+    """Return the bytes of a blob as an answer, which ends at once when its reader is let in no longer.
+
+    Raises:
+        AccessError: `not_found`.
+        ProtocolError: `bad_request`, if the range lies outside of the blob.
+    """
+    credential = caller_of(request).credential
+    return service.downloads.sent(
+        credential.id,
+        service.blobs.read(sha256, start, stop),
+        may_read=lambda: service.lets_in(credential),
+        cut=request.scope["state"]["abort"],
+    )
 
 
 @post("/api/v1/sync", status_code=200, operation_class=body_of(SyncPush), responses=ERRORS)
@@ -239,6 +257,7 @@ async def blob_status(service: Parts, sha256: Sha256) -> Response[None]:
 @get("/api/v1/blobs/{sha256:str}", responses=ERRORS, media_type=BYTES)
 async def download_blob(
     service: Parts,
+    request: Asked,
     sha256: Sha256,
     wanted: Annotated[str | None, HeaderParameter(name="Range")] = None,
 ) -> Stream:
@@ -251,7 +270,7 @@ async def download_blob(
     headers = {"content-length": str(stop - start), **_blob_headers(sha256)}
     if part:
         headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
-    bytes_ = service.blobs.read(sha256, start, stop)
+    bytes_ = bytes_of(request, service, sha256, start, stop)
     return Stream(bytes_, status_code=206 if part else 200, headers=headers, media_type=BYTES)
 
 

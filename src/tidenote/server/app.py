@@ -171,7 +171,7 @@ async def _serve_socket(service: Service, scope: Scope, receive: Receive, send: 
     await send({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
     # Only now, since it listens from the start: who has left meanwhile would never be forgotten.
     connection = connect(_Socket(receive, send))
-    if not service.config.no_auth and not service.identity.knows(scope["state"]["caller"].credential):
+    if not service.lets_in(scope["state"]["caller"].credential):
         connection.expel()  # while the connection was being made
     await service.connections.run(connection)
 

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
@@ -99,7 +99,7 @@ class BlobStore:
                 raise ProtocolError(f"the blob of this hash has {size} bytes, not {total}", "bad_blob")
             return BlobStatus(sha256, size, complete=True)
 
-    def read(self, sha256: str, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+    def read(self, sha256: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes]:
         """Return the bytes of a blob from `start` to before `stop`, in pieces of at most `CHUNK_BYTES`.
 
         Raises:
@@ -224,7 +224,7 @@ class BlobStore:
             self._not_yet_durable.discard(sha256)
         return True
 
-    async def _read(self, path: Path, start: int, stop: int) -> AsyncIterator[bytes]:
+    async def _read(self, path: Path, start: int, stop: int) -> AsyncGenerator[bytes]:
         descriptor = await _to_its_end(os.open, path, os.O_RDONLY)
         try:
             while start < stop:

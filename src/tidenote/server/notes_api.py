@@ -23,7 +23,17 @@ from tidenote.core.keys import check_device_id, check_key, key_of_path
 from tidenote.core.register import EMPTY, Register
 from tidenote.core.version import UNDATED, BlobRef, Change, Dot, Record
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
-from tidenote.server.api import DOWNLOAD_ONLY, Asked, Parts, Vault, caller_of, open_for_writing, open_hub, read_body
+from tidenote.server.api import (
+    DOWNLOAD_ONLY,
+    Asked,
+    Parts,
+    Vault,
+    bytes_of,
+    caller_of,
+    open_for_writing,
+    open_hub,
+    read_body,
+)
 from tidenote.server.hub import Hub
 from tidenote.server.openapi import BYTES, ERRORS, PathOperation, UploadOperation, body_of
 from tidenote.server.responses import error_response, json_response
@@ -87,7 +97,7 @@ async def read_note(
     if found.blob is None:
         return Response((found.value or "").encode(), headers=headers, media_type="text/markdown")
     headers["content-length"] = str(found.blob.size)
-    return Stream(service.blobs.read(found.blob.sha256), headers=headers, media_type=BYTES)
+    return Stream(bytes_of(request, service, found.blob.sha256), headers=headers, media_type=BYTES)
 
 
 @put("/api/v1/notes/{path:path}", operation_class=UploadOperation, responses=ERRORS)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from tidenote.config import ServerConfig
 from tidenote.errors import AccessError, ConfigError
 from tidenote.server.blobs import BlobStore
+from tidenote.server.downloads import Downloads
 from tidenote.server.earlier_tokens import take_over
 from tidenote.server.holds import Holdings
 from tidenote.server.hub import Hub
@@ -60,6 +61,7 @@ class Service:
         bus: where commits are published.
         metrics: what is counted.
         connections: the open sockets.
+        downloads: the long answers that are being sent.
         paces: how fast devices may send changes.
         holdings: what devices hold back until a person decides.
         search: the index of all texts.
@@ -74,6 +76,7 @@ class Service:
     bus: Bus[Publication]
     metrics: Metrics
     connections: Connections
+    downloads: Downloads
     paces: Paces
     holdings: Holdings
     search: Search
@@ -122,16 +125,22 @@ class Service:
         for vault in self._hubs:
             self.connections.notice(vault, "devices")
 
+    def lets_in(self, credential: Credential) -> bool:
+        """Say whether a credential that was found is still good, if any is asked for."""
+        return self.config.no_auth or self.identity.knows(credential)
+
     async def let_go(self, ended: Iterable[Credential]) -> None:
-        """Let some in no longer: their connections end now."""
+        """Let some in no longer: their connections and downloads end now."""
         ended = list(ended)
         await self.identity.end(ended)
         await self.see_off(ended)
 
     async def see_off(self, ended: Iterable[Credential]) -> None:
-        """End the connections of those who are let in no longer; what devices nobody is now are forgotten."""
+        """End what is open to those who are let in no longer; what devices nobody is now are forgotten."""
         ended = list(ended)
-        self.connections.expel({credential.id for credential in ended})
+        ids = {credential.id for credential in ended}
+        self.connections.expel(ids)
+        self.downloads.expel(ids)
         self.tell_devices_altered()
         known = {credential.device_id for credential in self.identity.credentials}
         for device_id in {credential.device_id for credential in ended} - known:
@@ -217,6 +226,7 @@ async def open_service(
             bus=bus,
             metrics=metrics,
             connections=connections,
+            downloads=Downloads(),
             paces=Paces(config.max_changes_per_second, config.max_changes_burst, time.monotonic),
             upkeep=Upkeep(lambda: list(hubs.values()), blobs, bus, config, metrics, note_visitors),
             holdings=Holdings(),

@@ -75,8 +75,9 @@ class HttpProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """Start the clock for a further request on the same connection."""
+        """Start the clock for a further request on the same connection, and let whoever answers it cut that off."""
         super().on_message_begin()
+        self.scope["state"]["abort"] = self.transport.abort
         if not self._in_head:
             self._stop_clock()
             self._expect_head()
