@@ -8,6 +8,7 @@ import os
 import threading
 import tracemalloc
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,10 @@ def files(folder: Path) -> list[str]:
 
 
 async def test_a_blob_comes_back_as_it_was(blobs: BlobStore, tmp_path: Path) -> None:
-    assert (blobs.has(SHA256), blobs.size(SHA256), blobs.partial_size(SHA256)) == (False, None, 0)
-    status = await blobs.write(SHA256, 0, TOTAL, parts(BYTES[:10], b"", BYTES[10:]))
+    assert (blobs.has(SHA256), blobs.size(SHA256), blobs.partial_size(SHA256, "phone")) == (False, None, 0)
+    status = await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES[:10], b"", BYTES[10:]))
     assert status == BlobStatus(SHA256, TOTAL, complete=True)
-    assert (blobs.has(SHA256), blobs.size(SHA256), blobs.partial_size(SHA256)) == (True, TOTAL, 0)
+    assert (blobs.has(SHA256), blobs.size(SHA256), blobs.partial_size(SHA256, "phone")) == (True, TOTAL, 0)
     assert await everything(blobs.read(SHA256)) == BYTES
     assert files(tmp_path) == [f"blobs/{SHA256[:2]}/{SHA256}"]
     assert (tmp_path / "blobs").stat().st_mode & 0o077 == 0
@@ -60,7 +61,7 @@ async def test_a_blob_comes_back_as_it_was(blobs: BlobStore, tmp_path: Path) -> 
 
 async def test_the_empty_blob(blobs: BlobStore) -> None:
     empty = hashlib.sha256().hexdigest()
-    assert await blobs.write(empty, 0, 0, parts()) == BlobStatus(empty, 0, complete=True)
+    assert await blobs.write(empty, "phone", 0, 0, parts()) == BlobStatus(empty, 0, complete=True)
     assert await everything(blobs.read(empty)) == b""
 
 
@@ -69,7 +70,7 @@ async def test_the_empty_blob(blobs: BlobStore) -> None:
     [(0, 1), (5, 5), (100, 1000), (TOTAL - 1, None), (TOTAL, TOTAL), (CHUNK_BYTES - 1, 2 * CHUNK_BYTES + 1)],
 )
 async def test_any_range_can_be_read(blobs: BlobStore, start: int, stop: int | None) -> None:
-    await blobs.write(SHA256, 0, TOTAL, parts(BYTES))
+    await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))
     pieces = [piece async for piece in blobs.read(SHA256, start, stop)]
     assert b"".join(pieces) == BYTES[start:stop]
     assert all(len(piece) <= CHUNK_BYTES for piece in pieces)
@@ -77,14 +78,14 @@ async def test_any_range_can_be_read(blobs: BlobStore, start: int, stop: int | N
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 5), (6, 5), (0, TOTAL + 1), (TOTAL + 1, None)])
 async def test_a_range_outside_is_refused(blobs: BlobStore, start: int, stop: int | None) -> None:
-    await blobs.write(SHA256, 0, TOTAL, parts(BYTES))
+    await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))
     with pytest.raises(ProtocolError) as caught:
         blobs.read(SHA256, start, stop)
     assert caught.value.code == "bad_request"
 
 
 async def test_what_is_not_here_is_not_found(blobs: BlobStore) -> None:
-    await blobs.write(SHA256, 0, TOTAL, parts(BYTES[:100]))
+    await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES[:100]))
     with pytest.raises(AccessError) as caught:
         blobs.read(SHA256)
     assert caught.value.code == "not_found"
@@ -95,9 +96,9 @@ async def test_what_is_not_here_is_not_found(blobs: BlobStore) -> None:
 )
 async def test_only_a_hash_is_a_name(blobs: BlobStore, tmp_path: Path, name: str) -> None:
     with pytest.raises(ProtocolError) as caught:
-        await blobs.write(name, 0, 1, parts(b"x"))
+        await blobs.write(name, "phone", 0, 1, parts(b"x"))
     assert caught.value.code == "bad_request"
-    for operation in (blobs.has, blobs.size, blobs.partial_size, blobs.read):
+    for operation in (blobs.has, blobs.size, partial(blobs.partial_size, sender="phone"), blobs.read):
         with pytest.raises(ProtocolError):
             operation(name)
     assert files(tmp_path) == []
@@ -107,12 +108,12 @@ async def test_an_upload_goes_on_where_the_connection_broke_also_after_a_restart
     blobs: BlobStore, tmp_path: Path
 ) -> None:
     with pytest.raises(ConnectionResetError):
-        await blobs.write(SHA256, 0, TOTAL, broken(BYTES[:300_000], BYTES[300_000:300_007]))
+        await blobs.write(SHA256, "phone", 0, TOTAL, broken(BYTES[:300_000], BYTES[300_000:300_007]))
     restarted = BlobStore(tmp_path)
-    assert (restarted.has(SHA256), restarted.partial_size(SHA256)) == (False, 300_007)
-    status = await restarted.write(SHA256, 300_007, TOTAL, parts(BYTES[300_007:500_000]))
+    assert (restarted.has(SHA256), restarted.partial_size(SHA256, "phone")) == (False, 300_007)
+    status = await restarted.write(SHA256, "phone", 300_007, TOTAL, parts(BYTES[300_007:500_000]))
     assert status == BlobStatus(SHA256, 500_000, complete=False)
-    status = await restarted.write(SHA256, 500_000, TOTAL, parts(BYTES[500_000:]))
+    status = await restarted.write(SHA256, "phone", 500_000, TOTAL, parts(BYTES[500_000:]))
     assert status == BlobStatus(SHA256, TOTAL, complete=True)
     assert await everything(restarted.read(SHA256)) == BYTES
 
@@ -125,13 +126,13 @@ async def test_a_cancelled_upload_keeps_what_came(blobs: BlobStore) -> None:
         arrived.set()
         await asyncio.Event().wait()
 
-    upload = asyncio.create_task(blobs.write(SHA256, 0, TOTAL, stalls()))
+    upload = asyncio.create_task(blobs.write(SHA256, "phone", 0, TOTAL, stalls()))
     await arrived.wait()
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
         await upload
-    assert blobs.partial_size(SHA256) == 1000
-    await blobs.write(SHA256, 1000, TOTAL, parts(BYTES[1000:]))
+    assert blobs.partial_size(SHA256, "phone") == 1000
+    await blobs.write(SHA256, "phone", 1000, TOTAL, parts(BYTES[1000:]))
     assert blobs.has(SHA256)
 
 
@@ -149,7 +150,9 @@ async def test_a_cancelled_upload_closes_its_file_only_after_the_write_under_way
         return real_write(descriptor, data)
 
     monkeypatch.setattr(os, "write", slow_write)
-    upload = asyncio.create_task(blobs.write(SHA256, 0, TOTAL, parts(BYTES[:CHUNK_BYTES], BYTES[CHUNK_BYTES:])))
+    upload = asyncio.create_task(
+        blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES[:CHUNK_BYTES], BYTES[CHUNK_BYTES:]))
+    )
     await asyncio.to_thread(writing.wait)
     upload.cancel()
     for _ in range(10):  # turns of the loop: all that the cancellation can do by itself
@@ -158,32 +161,32 @@ async def test_a_cancelled_upload_closes_its_file_only_after_the_write_under_way
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await upload
-    assert blobs.partial_size(SHA256) == CHUNK_BYTES
+    assert blobs.partial_size(SHA256, "phone") == CHUNK_BYTES
 
 
 @pytest.mark.parametrize("offset", [0, 99, 101, TOTAL])
 async def test_another_offset_than_the_one_it_stopped_at_is_refused(blobs: BlobStore, offset: int) -> None:
-    await blobs.write(SHA256, 0, TOTAL, parts(BYTES[:100]))
+    await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES[:100]))
     with pytest.raises(ProtocolError, match="goes on at 100") as caught:
-        await blobs.write(SHA256, offset, TOTAL, parts(BYTES[offset:]))
+        await blobs.write(SHA256, "phone", offset, TOTAL, parts(BYTES[offset:]))
     assert caught.value.code == "bad_offset"
-    assert blobs.partial_size(SHA256) == 100
+    assert blobs.partial_size(SHA256, "phone") == 100
 
 
 async def test_bytes_of_another_hash_are_thrown_away(blobs: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(ProtocolError, match="another hash") as caught:
-        await blobs.write(SHA256, 0, TOTAL, parts(BYTES[:-1] + b"!"))
+        await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES[:-1] + b"!"))
     assert caught.value.code == "bad_blob"
     assert (blobs.has(SHA256), files(tmp_path)) == (False, [])
-    await blobs.write(SHA256, 0, TOTAL, parts(BYTES))
+    await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))
     assert blobs.has(SHA256)
 
 
 async def test_the_hash_is_that_of_all_parts(blobs: BlobStore, tmp_path: Path) -> None:
     """The first part was of something else; only the whole shows it."""
-    await blobs.write(SHA256, 0, TOTAL, parts(b"?" * 100))
+    await blobs.write(SHA256, "phone", 0, TOTAL, parts(b"?" * 100))
     with pytest.raises(ProtocolError) as caught:
-        await blobs.write(SHA256, 100, TOTAL, parts(BYTES[100:]))
+        await blobs.write(SHA256, "phone", 100, TOTAL, parts(BYTES[100:]))
     assert caught.value.code == "bad_blob"
     assert files(tmp_path) == []
 
@@ -198,26 +201,26 @@ async def test_more_bytes_than_announced_are_thrown_away_unread(blobs: BlobStore
             yield b"x" * 1000
 
     with pytest.raises(ProtocolError, match="more bytes") as caught:
-        await blobs.write(SHA256, 0, 10_000, endless())
+        await blobs.write(SHA256, "phone", 0, 10_000, endless())
     assert caught.value.code == "bad_blob"
     assert asked == 11
     assert files(tmp_path) == []
 
 
 async def test_a_part_that_is_longer_than_a_later_total_starts_afresh(blobs: BlobStore) -> None:
-    await blobs.write(SHA256, 0, TOTAL * 2, parts(BYTES, b"more"))
+    await blobs.write(SHA256, "phone", 0, TOTAL * 2, parts(BYTES, b"more"))
     with pytest.raises(ProtocolError) as caught:
-        await blobs.write(SHA256, TOTAL + 4, TOTAL, parts())
+        await blobs.write(SHA256, "phone", TOTAL + 4, TOTAL, parts())
     assert caught.value.code == "bad_blob"
-    assert blobs.partial_size(SHA256) == 0
+    assert blobs.partial_size(SHA256, "phone") == 0
 
 
 async def test_a_blob_that_is_here_is_not_read_again(blobs: BlobStore) -> None:
-    await blobs.write(SHA256, 0, TOTAL, parts(BYTES))
+    await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))
 
-    assert await blobs.write(SHA256, 0, TOTAL, broken()) == BlobStatus(SHA256, TOTAL, complete=True)
+    assert await blobs.write(SHA256, "phone", 0, TOTAL, broken()) == BlobStatus(SHA256, TOTAL, complete=True)
     with pytest.raises(ProtocolError) as caught:
-        await blobs.write(SHA256, 0, TOTAL - 1, broken())
+        await blobs.write(SHA256, "phone", 0, TOTAL - 1, broken())
     assert caught.value.code == "bad_blob"
 
 
@@ -231,11 +234,11 @@ async def test_uploads_of_the_same_blob_at_once_end_with_one_right_one(blobs: Bl
         await go_on.wait()
         yield BYTES[1000:]
 
-    first = asyncio.create_task(blobs.write(SHA256, 0, TOTAL, slow()))
+    first = asyncio.create_task(blobs.write(SHA256, "phone", 0, TOTAL, slow()))
     await first_has_begun.wait()
-    others = [asyncio.create_task(blobs.write(SHA256, 0, TOTAL, parts(BYTES))) for _ in range(3)]
+    others = [asyncio.create_task(blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))) for _ in range(3)]
     other_name = hashlib.sha256(b"other").hexdigest()
-    await blobs.write(other_name, 0, 5, parts(b"other"))
+    await blobs.write(other_name, "phone", 0, 5, parts(b"other"))
     assert not any(task.done() for task in (first, *others))
     go_on.set()
     assert await asyncio.gather(first, *others) == [BlobStatus(SHA256, TOTAL, complete=True)] * 4
@@ -253,9 +256,9 @@ async def test_whoever_waited_for_an_upload_that_broke_learns_where_to_go_on(blo
         await go_on.wait()
         raise ConnectionResetError
 
-    first = asyncio.create_task(blobs.write(SHA256, 0, TOTAL, breaks()))
+    first = asyncio.create_task(blobs.write(SHA256, "phone", 0, TOTAL, breaks()))
     await begun.wait()
-    second = asyncio.create_task(blobs.write(SHA256, 0, TOTAL, parts(BYTES)))
+    second = asyncio.create_task(blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES)))
     go_on.set()
     with pytest.raises(ConnectionResetError):
         await first
@@ -263,21 +266,53 @@ async def test_whoever_waited_for_an_upload_that_broke_learns_where_to_go_on(blo
         await second
 
 
+async def test_whoever_sends_something_else_under_its_name_spoils_no_upload(blobs: BlobStore, tmp_path: Path) -> None:
+    await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES[:1000]))
+    await blobs.write(SHA256, "thief", 0, TOTAL, parts(b"?" * 2000))
+    assert [blobs.partial_size(SHA256, sender) for sender in ("phone", "thief", "laptop")] == [1000, 2000, 0]
+    stalled = asyncio.Event()
+
+    async def stalls() -> AsyncIterator[bytes]:
+        yield b"?"
+        stalled.set()
+        await asyncio.Event().wait()
+
+    hanging = asyncio.create_task(blobs.write(SHA256, "thief", 2000, TOTAL, stalls()))
+    await stalled.wait()
+    assert (await blobs.write(SHA256, "phone", 1000, TOTAL, parts(BYTES[1000:]))).complete
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
+    assert (await blobs.write(SHA256, "thief", 0, TOTAL, parts())).complete
+    assert await everything(blobs.read(SHA256)) == BYTES
+    assert len(files(tmp_path)) == 1
+
+
+async def test_two_who_complete_a_blob_at_once_both_find_it_complete(blobs: BlobStore, tmp_path: Path) -> None:
+    senders = [f"phone{number}" for number in range(8)]
+    for sender in senders:
+        await blobs.write(SHA256, sender, 0, TOTAL, parts(BYTES[:-1]))
+    last = [blobs.write(SHA256, sender, TOTAL - 1, TOTAL, parts(BYTES[-1:])) for sender in senders]
+    assert await asyncio.gather(*last) == [BlobStatus(SHA256, TOTAL, complete=True)] * len(senders)
+    assert await everything(blobs.read(SHA256)) == BYTES
+    assert len(files(tmp_path)) == 1
+
+
 async def test_a_full_disk_is_told_and_the_upload_goes_on_when_there_is_room(blobs: BlobStore, tmp_path: Path) -> None:
-    partial = tmp_path / "blobs" / "partial" / SHA256
-    partial.symlink_to("/dev/full")  # the kernel's own "no space left on device"
+    begun = tmp_path / "blobs" / "partial" / f"{SHA256}.phone"
+    begun.symlink_to("/dev/full")  # the kernel's own "no space left on device"
     with pytest.raises(StorageError) as caught:
-        await blobs.write(SHA256, 0, TOTAL, parts(BYTES))
+        await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))
     assert caught.value.code == "storage_full"
     assert not blobs.has(SHA256)
-    partial.unlink()
-    assert (await blobs.write(SHA256, 0, TOTAL, parts(BYTES))).complete
+    begun.unlink()
+    assert (await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))).complete
 
 
 async def test_a_failing_disk_is_told(blobs: BlobStore, tmp_path: Path) -> None:
     (tmp_path / "blobs" / SHA256[:2]).write_text("a file where the folder should be")
     with pytest.raises(StorageError) as caught:
-        await blobs.write(SHA256, 0, TOTAL, parts(BYTES))
+        await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))
     assert caught.value.code == "storage_failed"
 
 
@@ -293,7 +328,7 @@ async def test_a_blob_counts_only_once_its_folder_is_on_the_disk(
     """Between the rename and the sync, a change that names the blob would outlive it in a power cut."""
     seen: list[bool] = []
     monkeypatch.setattr("tidenote.server.blobs.sync_folder", lambda _: seen.append(blobs.has(SHA256)))
-    await blobs.write(SHA256, 0, TOTAL, parts(BYTES))
+    await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))
     assert seen == [False, False]
     assert blobs.has(SHA256)
 
@@ -311,7 +346,7 @@ async def test_transfers_take_little_memory_whatever_the_size(blobs: BlobStore) 
 
     tracemalloc.start()
     try:
-        await blobs.write(digest.hexdigest(), 0, size, large())
+        await blobs.write(digest.hexdigest(), "phone", 0, size, large())
         read = 0
         async for chunk in blobs.read(digest.hexdigest()):
             read += len(chunk)

@@ -244,14 +244,14 @@ async def test_uploads_that_nobody_goes_on_with_go_after_a_week(tmp_path: Path) 
     async with a_service(tmp_path) as (service, hub):
         ages = {"1" * 64: 8, "2" * 64: 6}
         for name, days in ages.items():
-            path = service.blobs._partial_path(name)
+            path = service.blobs._partial_path(name, "phone")
             path.write_bytes(b"x")
             seconds = upkeep._now_ms() / 1000 - days * 86_400
             os.utime(path, (seconds, seconds))
         await service.upkeep.gc(hub, dry_run=True)
-        assert service.blobs.partial_size("1" * 64) == 1
+        assert service.blobs.partial_size("1" * 64, "phone") == 1
         await service.upkeep.gc(hub)
-        assert [service.blobs.partial_size(name) for name in ages] == [0, 1]
+        assert [service.blobs.partial_size(name, "phone") for name in ages] == [0, 1]
 
 
 # -- devices

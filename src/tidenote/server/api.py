@@ -245,11 +245,11 @@ async def report_violation(service: Parts, request: Asked) -> None:
 
 
 @head("/api/v1/blobs/{sha256:str}", responses=ERRORS)
-async def blob_status(service: Parts, sha256: Sha256) -> Response[None]:
-    """Say whether a blob is here; if not, how many bytes of its upload are."""
+async def blob_status(service: Parts, request: Asked, sha256: Sha256) -> Response[None]:
+    """Say whether a blob is here; if not, how many bytes of the caller's upload are."""
     size = service.blobs.size(sha256)
     if size is None:
-        offset = str(service.blobs.partial_size(sha256))
+        offset = str(service.blobs.partial_size(sha256, caller_of(request).credential.id))
         return Response(None, status_code=CODES["not_found"].http_status, headers={"upload-offset": offset})
     return Response(None, headers={"content-length": str(size), **_blob_headers(sha256)})
 
@@ -292,12 +292,15 @@ async def upload_blob(
         raise AccessError("this device may only read", "read_only")
     if total > service.config.max_blob_bytes:
         raise ProtocolError(f"a blob has at most {service.config.max_blob_bytes} bytes", "message_too_large")
+    sender = caller_of(request).credential.id
     try:
-        status = await service.blobs.write(sha256, offset, total, chunks_of(request, service))
+        status = await service.blobs.write(sha256, sender, offset, total, chunks_of(request, service))
     except ProtocolError as error:
         if error.code != "bad_offset":
             raise
-        return error_response(error, {"upload-offset": str(service.blobs.partial_size(sha256))})
+        return error_response(
+            error, {"upload-offset": str(service.blobs.partial_size(sha256, caller_of(request).credential.id))}
+        )
     return json_response(status)
 
 

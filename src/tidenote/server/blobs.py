@@ -1,7 +1,8 @@
 """Bytes beside the log, each named by its SHA-256: uploads that resume, downloads of any part.
 
-Complete ones are `DATA/blobs/ab/<sha256>`, and durable; partial ones `DATA/blobs/partial/<sha256>`. Who may is
-auth.py's matter, headers and status codes are api.py's.
+Complete ones are `DATA/blobs/ab/<sha256>`, and durable; partial ones `DATA/blobs/partial/<sha256>.<sender>`: whoever
+sends other bytes under the same name spoils nobody's upload. Who may is auth.py's matter, headers and status codes are
+api.py's.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class BlobStore:
         self._data = data
         self._root = data / "blobs"
         self._partial = self._root / "partial"
-        self._uploads: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """One for each upload that runs, by the name of its partial file, and for each blob that one completes."""
         self._not_yet_durable: set[str] = set()
         try:
             for folder in (data, self._root, self._partial):
@@ -64,22 +66,25 @@ class BlobStore:
         path = self._path(sha256)
         return None if sha256 in self._not_yet_durable else _size(path)
 
-    def partial_size(self, sha256: str) -> int:
-        """Return how many bytes of an incomplete blob are here: where its upload goes on.
+    def partial_size(self, sha256: str, sender: str) -> int:
+        """Return how many bytes of an incomplete blob are here: where its upload by a sender goes on.
 
         Raises:
             ProtocolError: `bad_request`, if this is no SHA-256 in lower-case hex.
         """
-        return _size(self._partial_path(sha256)) or 0
+        return _size(self._partial_path(sha256, sender)) or 0
 
-    async def write(self, sha256: str, offset: int, total: int, chunks: AsyncIterable[bytes]) -> BlobStatus:
+    async def write(
+        self, sha256: str, sender: str, offset: int, total: int, chunks: AsyncIterable[bytes]
+    ) -> BlobStatus:
         """Take a part of a blob in; the part that completes it returns when the blob is verified and durable.
 
-        What arrived before a broken connection stays, for the next part. One upload of a blob runs at a time; others
-        of the same wait, and then find it here or go on from where it stopped.
+        What arrived before a broken connection stays, for the sender's next part. One upload of a blob by one sender
+        runs at a time; others of the same wait, and then find it here or go on from where it stopped.
 
         Args:
             sha256: the blob's name.
+            sender: the id of what let the sender in.
             offset: of the part's first byte; where the last one stopped.
             total: the bytes of the whole blob.
             chunks: the part. Not read if the blob is here already.
@@ -89,15 +94,21 @@ class BlobStore:
                 more bytes than announced or they have another hash, and the upload must start afresh; `bad_request`.
             StorageError: `storage_full` or `storage_failed`; what was written stays, for when there is room again.
         """
-        self._path(sha256)
-        lock = self._uploads.setdefault(sha256, asyncio.Lock())
-        async with lock:
+        path = self._partial_path(sha256, sender)
+        async with self._lock(path.name):
+            if self.size(sha256) is None:
+                here = await self._take_part(path, offset, total, chunks)
+                if here < total:
+                    return BlobStatus(sha256, here, complete=False)
+                # Another sender may complete it at this very moment.
+                async with self._lock(sha256):
+                    if self.size(sha256) is None and not await _to_its_end(self._complete, path, sha256):
+                        raise ProtocolError("the bytes have another hash than announced", "bad_blob")
+            await _to_its_end(path.unlink, missing_ok=True)
             size = self.size(sha256)
-            if size is None:
-                return await self._write(sha256, offset, total, chunks)
             if size != total:
                 raise ProtocolError(f"the blob of this hash has {size} bytes, not {total}", "bad_blob")
-            return BlobStatus(sha256, size, complete=True)
+            return BlobStatus(sha256, total, complete=True)
 
     def read(self, sha256: str, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes]:
         """Return the bytes of a blob from `start` to before `stop`, in pieces of at most `CHUNK_BYTES`.
@@ -152,26 +163,25 @@ class BlobStore:
         """
         try:
             for path in self._partial.iterdir():
-                if path.name not in self._uploads and path.stat().st_mtime_ns < before_ms * 1_000_000:
+                if path.name not in self._locks and path.stat().st_mtime_ns < before_ms * 1_000_000:
                     path.unlink(missing_ok=True)
         except OSError as error:
             raise _storage_error(error) from error
 
-    async def _write(self, sha256: str, offset: int, total: int, chunks: AsyncIterable[bytes]) -> BlobStatus:
-        path = self._partial_path(sha256)
-        here = self.partial_size(sha256)
+    def _lock(self, name: str) -> asyncio.Lock:
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    async def _take_part(self, path: Path, offset: int, total: int, chunks: AsyncIterable[bytes]) -> int:
+        """Append a part to a partial blob, and return its size."""
+        here = _size(path) or 0
         if offset != here:
             raise ProtocolError(f"the upload goes on at {here}, not {offset}", "bad_offset")
         if here <= total:
             here = await self._append(path, here, total, chunks)
-        if here < total:
-            return BlobStatus(sha256, here, complete=False)
         if here > total:
             await _to_its_end(path.unlink, missing_ok=True)
             raise ProtocolError(f"more bytes than the {total} announced", "bad_blob")
-        if not await _to_its_end(self._complete, sha256):
-            raise ProtocolError("the bytes have another hash than announced", "bad_blob")
-        return BlobStatus(sha256, total, complete=True)
+        return here
 
     async def _append(self, path: Path, here: int, total: int, chunks: AsyncIterable[bytes]) -> int:
         """Append chunks to a partial blob, and return its size: over `total` if they were too many."""
@@ -194,12 +204,12 @@ class BlobStore:
                 os.close(descriptor)
         return here
 
-    def _complete(self, sha256: str) -> bool:
+    def _complete(self, partial: Path, sha256: str) -> bool:
         """Verify a whole partial blob and make it durable under its name; return whether the hash is right.
 
         Hashes what the disk gives back, not what arrived: parts of an upload may lie days and processes apart.
         """
-        partial, path = self._partial_path(sha256), self._path(sha256)
+        path = self._path(sha256)
         with partial.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 partial.unlink()
@@ -239,8 +249,8 @@ class BlobStore:
     def _path(self, sha256: str) -> Path:
         return blob_path(self._data, sha256)
 
-    def _partial_path(self, sha256: str) -> Path:
-        return self._partial / self._path(sha256).name
+    def _partial_path(self, sha256: str, sender: str) -> Path:
+        return self._partial / f"{self._path(sha256).name}.{sender}"
 
 
 def blob_path(data: Path, sha256: str) -> Path:

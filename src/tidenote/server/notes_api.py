@@ -110,7 +110,7 @@ async def write_note(
     """Write a note or a file; `If-Match` says which version it is made of, `If-None-Match: *` that it is new."""
     hub = open_for_writing(service, request, vault)
     key, author = _key_of(request), _author(request, device_id)
-    content = await _content(service, key, await read_body(request, service))
+    content = await _content(service, key, await read_body(request, service), caller_of(request).credential.id)
     return await _write(hub, request, author, content)
 
 
@@ -232,7 +232,7 @@ async def _answer(hub: Hub, keys: Sequence[str]) -> Response[Fetched]:
     return json_response(Fetched(hub.epoch, from_entries(entries)), headers=headers)
 
 
-async def _content(service: Service, key: str, body: bytes) -> Change:
+async def _content(service: Service, key: str, body: bytes, sender: str) -> Change:
     """Return a body as a change without a dot: a text, where it is one; else a blob, which is taken in."""
     if key.startswith("note:") and len(body) <= service.config.max_text_bytes and b"\0" not in body:
         try:
@@ -242,9 +242,9 @@ async def _content(service: Service, key: str, body: bytes) -> Change:
     sha256 = hashlib.sha256(body).hexdigest()
 
     async def chunks() -> AsyncIterator[bytes]:
-        yield body[service.blobs.partial_size(sha256) :]
+        yield body[service.blobs.partial_size(sha256, sender) :]
 
-    await service.blobs.write(sha256, service.blobs.partial_size(sha256), len(body), chunks())
+    await service.blobs.write(sha256, sender, service.blobs.partial_size(sha256, sender), len(body), chunks())
     return Change(key, UNDATED, blob=BlobRef(sha256, len(body)))
 
 
