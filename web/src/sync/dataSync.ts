@@ -5,36 +5,40 @@
  */
 
 import { actionOf, TidenoteError } from "./errors";
-import type { Journal } from "./journal";
-import type { MarkedDot, Rejected } from "./messages";
+import type { Journal, Write } from "./journal";
+import type { Head, Rejected } from "./messages";
 import type { Rest } from "./rest";
 import { ClientSession, generationOf, siblingsOf, type Siblings } from "./session";
+import { sha256Hex } from "./sha256";
 import { dotId, sameDot, stubOf, type Change, type Stub } from "./version";
 
 /** How many keys are asked for at once; the protocol allows 500. */
 const FETCH_KEYS = 200;
 
-type Heads<S extends MarkedDot = MarkedDot> = ReadonlyMap<string, readonly S[]>;
+type Heads<S extends Head = Head> = ReadonlyMap<string, readonly S[]>;
+/** A version of ours; its hash is there if it may be another than the other's of the same dot. */
+type Ours = Stub & Head;
 
 /** What two replicas do not share. */
 export interface Difference {
   /** The keys that the other holds in another state than we. */
   readonly pull: string[];
   /** The versions of ours that are no siblings of the other's. */
-  readonly offer: Stub[];
+  readonly offer: Ours[];
   /** The keys that only we hold. */
   readonly ours: string[];
 }
 
 /**
  * Return what two replicas do not share, by the dots of their siblings; a missing key says nothing. Marks count, too: a
- * restored log that has what a change replaces may mark one that others have unmarked.
+ * restored log that has what a change replaces may mark one that others have unmarked. And hashes do: such a log takes
+ * a dot that it has lost for something else, if its device has lost its memory.
  */
-export function difference(ours: Heads<Stub>, theirs: Heads): Difference {
+export function difference(ours: Heads<Ours>, theirs: Heads): Difference {
   const pull = [...theirs.keys()].filter((key) => !sameHeads(ours.get(key) ?? [], theirs.get(key) ?? []));
   const offer = [...ours].flatMap(([key, siblings]) => {
-    const there = new Set((theirs.get(key) ?? []).map(dotId));
-    return siblings.filter((sibling) => !there.has(dotId(sibling)));
+    const there = new Set((theirs.get(key) ?? []).map(versionId));
+    return siblings.filter((sibling) => !there.has(versionId(sibling)));
   });
   return { pull, offer, ours: [...ours.keys()].filter((key) => !theirs.has(key)) };
 }
@@ -63,7 +67,7 @@ export class DataSync {
     const meta = await this.journal.meta();
     const { epoch, clock, theirs } = await this.manifest();
     checkGeneration(meta.epoch, epoch);
-    const { pull, offer, ours } = difference(await this.heads(), theirs);
+    const { pull, offer, ours } = difference(await this.heads(theirs), theirs);
     if (quarantine || meta.epoch === epoch) {
       await this.onTouched(await this.journal.quarantine(ours, this.tab, Date.now()));
     } else if (meta.epoch !== null) {
@@ -80,14 +84,27 @@ export class DataSync {
     await this.journal.resynced(epoch, clock, this.tab, Date.now());
   }
 
-  private async heads(): Promise<Map<string, readonly Stub[]>> {
-    const found = new Map<string, readonly Stub[]>();
-    for (const { key, confirmed } of await this.journal.allHeads()) if (confirmed.length > 0) found.set(key, confirmed);
+  private async heads(theirs: Heads): Promise<Map<string, readonly Ours[]>> {
+    const found = new Map<string, readonly Ours[]>();
+    for (const { key, confirmed } of await this.journal.allHeads()) {
+      const there = new Set((theirs.get(key) ?? []).map(dotId));
+      const isShared = confirmed.some((sibling) => there.has(dotId(sibling)));
+      if (confirmed.length > 0) found.set(key, isShared ? await this.hashed(key) : confirmed);
+    }
+    return found;
+  }
+
+  private async hashed(key: string): Promise<Ours[]> {
+    const found: Ours[] = [];
+    for (const change of await this.journal.confirmed(key)) {
+      const sha256 = await hashOf(change);
+      found.push({ ...stubOf(change), ...(sha256 !== undefined && { sha256 }) });
+    }
     return found;
   }
 
   private async manifest(): Promise<{ epoch: string; clock: number; theirs: Heads }> {
-    const theirs = new Map<string, readonly MarkedDot[]>();
+    const theirs = new Map<string, readonly Head[]>();
     const first = await this.rest.manifest();
     for (let page = first; ; page = await this.rest.manifest(page.next)) {
       if (page.epoch !== first.epoch) throw new TidenoteError("unreachable", REPLACED);
@@ -171,7 +188,10 @@ export class DataSync {
     return uploaded;
   }
 
-  /** Park what the server lost and will not take back, so that no text is lost; a lost deletion is let go. */
+  /**
+   * Park what the server lost and will not take back, so that no text is lost; a lost deletion is let go. What is
+   * refused for its dot alone is sent anew, beside what took the dot.
+   */
   private async keep(refused: readonly (readonly [Change, Rejected])[]): Promise<void> {
     const rest = new Map<string, Change[]>();
     for (const [{ key }] of refused) {
@@ -182,9 +202,27 @@ export class DataSync {
         confirmed.filter((change) => !gone.some(([lost]) => sameDot(lost, change))),
       );
     }
-    const lost = refused.filter(([change]) => !change.deleted);
-    const parked = lost.map(([change, { code, message }]) => [change, code, message] as const);
-    await this.onTouched(await this.journal.reconcile(rest, this.tab, undefined, parked));
+    const parked: [Change, string, string][] = [];
+    const anew: Write[] = [];
+    for (const [change, { code, message }] of refused) {
+      if (change.deleted) continue;
+      if (code === "dot_reused") anew.push(await this.anew(change));
+      else parked.push([change, code, message]);
+    }
+    await this.onTouched(await this.journal.reconcile(rest, this.tab, undefined, { parked, anew, now: Date.now() }));
+  }
+
+  /** Return a write of ours that says what a change said whose dot the log has for something else. */
+  private async anew({ key, value, blob, base, modified_at }: Change): Promise<Write> {
+    const bytes = blob && (await this.journal.blob(blob.sha256, Date.now()));
+    return {
+      key,
+      // What a blind write did not see it does not replace: that came after it, by another's hand.
+      base: base ?? [],
+      ...(blob ? { value: null, blob } : { value }),
+      ...(modified_at !== undefined && { modified_at }),
+      ...(bytes && { bytes }),
+    };
   }
 }
 
@@ -226,7 +264,18 @@ export function checkGeneration(ours: string | null, theirs: string): void {
 
 const REPLACED = "the server's log was replaced while it was read";
 
-function sameHeads(first: readonly MarkedDot[], second: readonly MarkedDot[]): boolean {
-  const marks = new Map(second.map((head) => [dotId(head), head.conflict ?? false]));
-  return first.length === second.length && first.every((head) => marks.get(dotId(head)) === (head.conflict ?? false));
+function sameHeads(first: readonly Head[], second: readonly Head[]): boolean {
+  const marks = new Map(second.map((head) => [versionId(head), head.conflict ?? false]));
+  return (
+    first.length === second.length && first.every((head) => marks.get(versionId(head)) === (head.conflict ?? false))
+  );
+}
+
+/** Return a name for what a sibling is, whether marked or not. */
+function versionId(head: Head): string {
+  return `${dotId(head)} ${head.sha256 ?? ""}`;
+}
+
+async function hashOf({ value, blob }: Change): Promise<string | undefined> {
+  return blob?.sha256 ?? (value === null ? undefined : await sha256Hex(new Blob([value])));
 }

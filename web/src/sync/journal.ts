@@ -51,6 +51,15 @@ export interface Held<S extends Stub = Stub> {
   readonly quarantined: boolean;
 }
 
+/** What the server has lost and will not take back. */
+export interface Lost {
+  /** Changes, each with the code and the message of the refusal. */
+  readonly parked: readonly (readonly [Change, string, string])[];
+  readonly anew: readonly Write[];
+  /** ms since 1970. */
+  readonly now: number;
+}
+
 /** Who writes, in one transaction. */
 interface Author {
   readonly meta: Meta;
@@ -372,15 +381,15 @@ export class Journal {
    * @param siblings - per key all that the server has; none removes the key from the confirmed state.
    * @param tab - the one that compares.
    * @param expected - per key what it held when the server was asked; where that has altered, what came is older.
-   * @param lost - confirmed changes that the server has lost and will not take back, with code and message: they are
-   *   parked, so that no text is lost.
+   * @param lost - confirmed changes that the server has lost and will not take back: they are parked, with code and
+   *   message, or written anew, so that no text is lost.
    * @returns the keys that it touched.
    */
   async reconcile(
     siblings: Siblings,
     tab: string,
     expected?: Siblings,
-    lost: readonly (readonly [Change, string, string])[] = [],
+    lost: Lost = { parked: [], anew: [], now: 0 },
   ): Promise<Set<string>> {
     return this.db.commit(async (tx) => {
       await checkLeads(tx, tab);
@@ -391,13 +400,19 @@ export class Journal {
         if (!before || sameDots(before, now)) found.set(key, changes);
       }
       await replaceConfirmed(tx, found);
-      for (const [change, code, message] of lost) {
+      for (const [change, code, message] of lost.parked) {
         await putRow(tx, { ...rowOf(change, tab, 0), parked: true, code, message });
       }
       const { clock } = await metaOf(tx);
       const stamps = [...found.values()].flat().map(({ timestamp }) => timestamp);
       await setMeta(tx, { clock: stamps.reduce((most, stamp) => Math.max(most, stamp), clock) });
-      return new Set([...found.keys(), ...lost.map(([{ key }]) => key)]);
+      const author = await authorOf(tx, tab, lost.now);
+      for (const write of lost.anew) await this.writeOne(tx, write, author);
+      await setMeta(tx, { clock: author.clock.time });
+      return new Set([
+        ...found.keys(),
+        ...[...lost.parked.map(([change]) => change), ...lost.anew].map(({ key }) => key),
+      ]);
     }, "relaxed");
   }
 

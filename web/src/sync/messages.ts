@@ -88,15 +88,17 @@ export interface Notice {
   readonly topic: string;
 }
 
-/** The dot of a sibling, and whether it bears the mark of a merge that a person should look at. */
-export interface MarkedDot extends Dot {
+/** The dot of a sibling, whether that bears the mark of a merge that a person should look at, and its hash. */
+export interface Head extends Dot {
   readonly conflict?: boolean;
+  /** Of the bytes that it leaves at the key; not there with a deletion. */
+  readonly sha256?: string;
 }
 
 /** What the server holds of one key: the dots of its siblings. */
 export interface ManifestEntry {
   readonly key: string;
-  readonly dots: readonly MarkedDot[];
+  readonly dots: readonly Head[];
 }
 
 /** One page of `GET /api/v1/manifest`, ordered by key; `next` is the key to go on after. */
@@ -344,8 +346,12 @@ const isAnything: Check = () => true;
 
 const DOT: Shape = { timestamp: { check: isAnyInteger }, device_id: { check: isString } };
 const DOTS = listOf((value) => matches(value, DOT));
-const MARK: Shape = { ...DOT, conflict: { check: isBoolean, optional: true } };
-const MARKED_DOTS = listOf((value) => matches(value, MARK));
+const HEAD: Shape = {
+  ...DOT,
+  conflict: { check: isBoolean, optional: true },
+  sha256: { check: isString, optional: true },
+};
+const HEADS = listOf((value) => matches(value, HEAD));
 const BLOB: Shape = {
   sha256: { check: isString },
   size: { check: isInteger },
@@ -393,7 +399,7 @@ const NOTICE: Shape = { topic: { check: isString } };
 const MANIFEST: Shape = {
   epoch: { check: isString },
   clock: { check: isInteger },
-  entries: { check: listOf((value) => matches(value, { key: { check: isString }, dots: { check: MARKED_DOTS } })) },
+  entries: { check: listOf((value) => matches(value, { key: { check: isString }, dots: { check: HEADS } })) },
   next: { check: orNull(isString), optional: true },
 };
 const FETCHED: Shape = { epoch: { check: isString }, changes: { check: CHANGES } };

@@ -1,17 +1,34 @@
 /** What a full reconcile fetches and offers. */
 
+import "fake-indexeddb/auto";
+
 import { expect, test } from "vitest";
 
-import { difference } from "../../../src/sync/dataSync";
-import type { Stub } from "../../../src/sync/version";
+import { DataSync, difference } from "../../../src/sync/dataSync";
+import { Journal } from "../../../src/sync/journal";
+import type { SyncPush } from "../../../src/sync/messages";
+import type { Rest } from "../../../src/sync/rest";
+import { sha256Hex } from "../../../src/sync/sha256";
+import type { Change, Stub } from "../../../src/sync/version";
+import { change } from "./changes";
+import { ending } from "./world";
 
 const A = "note:a.md";
 
-/** Return the heads of a note by their short names: `5x` is timestamp 5 of device x, `5x*` the same with the mark. */
-function heads(names: string | undefined): Map<string, Stub[]> {
+/**
+ * Return the heads of a note by their short names: `5x` is timestamp 5 of device x, `5x*` the same with the mark,
+ * `5x=one` the same with a hash.
+ */
+function heads(names: string | undefined): Map<string, (Stub & { sha256?: string })[]> {
   const found = (names?.split(" ") ?? []).map((name) => {
-    const [, timestamp, device_id = "", mark] = /^(\d+)(\w+)(\*?)$/.exec(name) ?? [];
-    return { key: A, timestamp: Number(timestamp), device_id, ...(mark && { conflict: true as const }) };
+    const [, timestamp, device_id = "", mark, sha256] = /^(\d+)([a-z])(\*?)(?:=(\w+))?$/.exec(name) ?? [];
+    return {
+      key: A,
+      timestamp: Number(timestamp),
+      device_id,
+      ...(mark && { conflict: true as const }),
+      ...(sha256 !== undefined && { sha256 }),
+    };
   });
   return new Map(found.length > 0 ? [[A, found]] : []);
 }
@@ -29,8 +46,57 @@ test.each([
   { ours: "1x", theirs: "1x*", pulls: true, offers: "" },
   { ours: "1x*", theirs: "1x", pulls: true, offers: "" },
   { ours: "1x* 2y", theirs: "1x 2y*", pulls: true, offers: "" },
-])("of $ours and $theirs, dots and marks tell the difference", ({ ours, theirs, pulls, offers }) => {
+  { ours: "1x=one", theirs: "1x=one", pulls: false, offers: "" },
+  { ours: "1x=one", theirs: "1x=another", pulls: true, offers: "1x" },
+  { ours: "1x=one", theirs: "1x", pulls: true, offers: "1x" },
+  { ours: "1x=one 2y", theirs: "1x=another 2y", pulls: true, offers: "1x" },
+])("of $ours and $theirs, dots, marks and hashes tell the difference", ({ ours, theirs, pulls, offers }) => {
   const found = difference(heads(ours), heads(theirs));
   expect(found.pull).toEqual(pulls ? [A] : []);
   expect(found.offer.map(({ timestamp, device_id }) => `${String(timestamp)}${device_id}`).join(" ")).toBe(offers);
 });
+
+test("what was written under a dot that is used again is sent anew", async () => {
+  const journal = await Journal.open(`data-sync-${String(Math.random())}`);
+  ending(() => Promise.resolve(journal.close()));
+  await journal.bind("browser", "main");
+  await journal.lead("tab", 0, Number.MAX_SAFE_INTEGER, true);
+  const before = [change(5, "other", null, { value: "before" }), change(7, "x", [], { key: "note:b.md" })];
+  await journal.reconcile(new Map(before.map((each) => [each.key, [each]])), "tab");
+  await journal.resynced("1-x", 9, "tab", 0);
+  const after = change(5, "other", [], { value: "after" });
+  const server = restored([after, ...before.slice(1)]);
+  await new DataSync(journal, server.rest, "tab", () => Promise.resolve()).run(false);
+  expect(server.offered).toEqual([before[0]]);
+  const { confirmed, own } = await journal.read(A);
+  expect(confirmed).toEqual([after]);
+  expect(own).toMatchObject([{ parked: false, change: { value: "before", device_id: "browser", base: [] } }]);
+  expect((await journal.meta()).epoch).toBe("2-y");
+});
+
+/** Return a server that has these versions, and refuses every offer for its dot. */
+function restored(changes: readonly Change[]): { rest: Rest; offered: Change[] } {
+  const offered: Change[] = [];
+  const rest = {
+    manifest: async () => ({
+      epoch: "2-y",
+      clock: 99,
+      entries: await Promise.all(
+        changes.map(async ({ key, value, timestamp, device_id }) => ({
+          key,
+          dots: [{ timestamp, device_id, sha256: await sha256Hex(new Blob([value ?? ""])) }],
+        })),
+      ),
+    }),
+    sync: ({ id, changes: pushed }: SyncPush) => {
+      offered.push(...pushed);
+      const rejected = pushed.map(({ key, timestamp, device_id }) => {
+        return { key, timestamp, device_id, code: "dot_reused", message: "it came before" };
+      });
+      return Promise.resolve(JSON.stringify({ type: "sync_ack", ack_timestamp: 99, changes: [], id, rejected }));
+    },
+    fetch: (keys: readonly string[]) =>
+      Promise.resolve({ epoch: "2-y", changes: changes.filter(({ key }) => keys.includes(key)) }),
+  };
+  return { rest: rest as unknown as Rest, offered };
+}
