@@ -62,6 +62,10 @@ class Bench:
 
     def put(self, name: str, text: str) -> DiskEntry:
         (self.root / name).write_text(text)
+        return self.entry(name)
+
+    def entry(self, name: str) -> DiskEntry:
+        """Return a file as a scan finds it."""
         digest = self.files.digest(name)
         return DiskEntry(name, name, digest.stat.size, digest.stat.mtime_ns, digest.stat.inode, digest.content_hash)
 
@@ -310,6 +314,19 @@ class TestKilled:
                 await here.apply(MoveLocal("a.md", "a.md", gone, "d/f.md", "d/f.md", target, entry.content_hash))
             assert (here.root / "D/f.md").read_text() == "text"
             assert here.journal.bases() == {"d/f.md": expected_file("d/f.md", "D/f.md", sha("text"))}
+
+    async def test_what_is_put_where_a_file_was_moved_from_is_new(self, tmp_path: Path) -> None:
+        async with bench(tmp_path) as here:
+            known, there = here.know("a.md", "text"), here.remote("note:b.md", "text")
+            [change] = here.journal.write([Write("note:a.md", base=frozenset({Dot(3, "x")}), moved_to="note:b.md")])
+            gone = Remote(change.dot, None, "b.md")
+            with pytest.raises(Killed):
+                await here.apply(MoveLocal("a.md", "a.md", gone, "b.md", "b.md", there, sha("text")))
+            assert here.journal.bases()["a.md"] == known
+            new = here.put("a.md", "new")
+            found = {entry.path: entry for entry in (new, here.entry("b.md"))}
+            made = plan.plan(plan.World(set(found), found, here.bases, {"a.md": gone, "b.md": there}), plan.Settings())
+            assert made.actions[0] == Push(new, frozenset({gone.dot}))
 
     async def test_of_a_file_that_was_replaced_both_are_known(self, tmp_path: Path) -> None:
         async with bench(tmp_path) as here:

@@ -374,6 +374,21 @@ class TestMovesFromElsewhere:
             Delete(PATH, PATH, self.replica[PATH], sha("one")),
         ]
 
+    def test_a_new_note_at_the_old_name_is_no_edit_of_the_one_that_was_moved_before_a_crash(self) -> None:
+        moved = replace(disk("b.md", "one"), inode=KNOWN.inode)
+        announced = BaseEntry("b.md", None, None, 0, 0, 0, "b.md", arriving=sha("one"))
+        new = replace(TWO, inode=77)
+        made = run([new, moved], [KNOWN, announced], self.replica)
+        assert made.actions == [
+            Push(new, frozenset({NEWER})),
+            Adopt(replace(base("b.md", "one", NEW), inode=KNOWN.inode)),
+        ]
+
+    def test_a_copy_at_the_new_name_does_not_make_an_edit_a_new_note(self) -> None:
+        copy = disk("b.md", "one")
+        made = run([TWO, copy], [KNOWN], self.replica)
+        assert Push(TWO, frozenset({OLD})) in made.actions
+
     def test_two_to_one_name_are_a_rename_and_a_deletion(self) -> None:
         second = disk("c.md", "one")
         replica = {**self.replica, "c.md": shown(None, NEWER, "b.md")}

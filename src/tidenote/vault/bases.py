@@ -49,7 +49,7 @@ class Bases:
         self._by_inode: dict[int, set[str]] = {}
         self._children: dict[str, set[str]] = {}
         self.files = 0
-        """How many entries are files."""
+        """How many entries are files that were here; not those that are only expected."""
         for entry in entries:
             self.put(entry)
 
@@ -67,7 +67,7 @@ class Bases:
         self.drop(entry.path)
         self._entries[entry.path] = entry
         if entry.content_hash is not None:
-            self.files += 1
+            self.files += entry.dot is not None
             self._by_disk_name.setdefault(self._fold(entry.disk_name), set()).add(entry.path)
             self._by_inode.setdefault(entry.inode, set()).add(entry.path)
             self._link(entry.path)
@@ -76,7 +76,7 @@ class Bases:
         """Remove an entry, if there is one."""
         entry = self._entries.pop(path, None)
         if entry and entry.content_hash is not None:
-            self.files -= 1
+            self.files -= entry.dot is not None
             _discard(self._by_disk_name, self._fold(entry.disk_name), path)
             _discard(self._by_inode, entry.inode, path)
             self._unlink(path)

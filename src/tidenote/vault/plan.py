@@ -12,6 +12,7 @@ The table, per path; "now" is the hash on disk, "known" the base's, "shown" the 
     base without a version             a file that we were about to put there, perhaps did: its bytes are ours; if it is
                                        gone nobody deleted it, and what else is there is unbased
     base that was about to be replaced now = known: it was not; else it may have been: a base without a version
+    was moved as shown, and not known  the tombstone is the base: what is here now is new
     no file, and its bytes not sent    push the deletion of what can never be sent, whatever is shown
 
 So bytes are overwritten only when they equal the base, and a base is set only for what the journal holds.
@@ -334,7 +335,7 @@ class _Planner:
     def _decide(self, path: str) -> None:
         now, remote = self.world.disk.get(path), self.world.replica.get(path)
         now_hash = now.content_hash if now else None
-        base = _made_of(self.world.bases.get(path), now_hash)
+        base = self._base(path, now, remote)
         known_hash = base.content_hash if base else None
         if remote is None:
             self._decide_without_remote(path, now, base)
@@ -353,6 +354,19 @@ class _Planner:
         else:
             assert now is not None, "no file, and none shown, is equal"
             self._decide_deletion(path, now, base, remote)
+
+    def _base(self, path: str, now: DiskEntry | None, remote: Remote | None) -> BaseEntry | None:
+        """Return what the file at a path was made of."""
+        base = self.world.bases.get(path)
+        if base and now and remote and self._was_moved(base, now, remote):
+            return tombstone(path, remote.dot)
+        return _made_of(base, now.content_hash if now else None)
+
+    def _was_moved(self, base: BaseEntry, now: DiskEntry, remote: Remote) -> bool:
+        """Say whether the file that was here is where the replica says it went, so that another one is here now."""
+        there = self.world.disk.get(remote.moved_to or "")
+        was = (base.inode, base.content_hash)
+        return was != (now.inode, now.content_hash) and there is not None and was == (there.inode, there.content_hash)
 
     def _holds_last_bytes(self, path: str) -> bool:
         """Say whether nobody but the file has, or had, the bytes of our last change: without it that is never sent."""
