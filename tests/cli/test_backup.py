@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from e2e.processes import tidenote
+from tidenote.server.backup import back_up
 from tidenote.server.store.sql import DATABASE_FILE, SqlStore
 
 
@@ -24,6 +25,7 @@ def test_there_and_back(tmp_path: Path, data: Path) -> None:
     assert "main up to 0; 0 attachments" in tidenote("restore-backup", file, "--dry-run").stdout
     done = tidenote("restore-backup", file, "--data", tmp_path / "new").stdout
     assert "restored" in done
+    assert "revoked" not in done
     assert "Start the server" in done
     assert (tmp_path / "new" / DATABASE_FILE).is_file()
     done = tidenote("restore-backup", file, "--data", data, "--replace").stdout
@@ -39,7 +41,8 @@ def test_there_and_back(tmp_path: Path, data: Path) -> None:
         (("backup", "safe/b.tar", "--data", "data"), 2, "there is no folder safe: make it with mkdir"),
         (("restore-backup", "data/tidenote.db", "--data", "new"), 2, "no backup of Tidenote"),
         (("restore-backup", "missing.tar", "--data", "new"), 1, "missing.tar"),
-        (("restore-backup", "missing.tar", "--data", "data"), 2, "--replace"),
+        (("restore-backup", "missing.tar", "--data", "data"), 1, "missing.tar"),
+        (("restore-backup", "good.tar", "--data", "data"), 2, "--replace"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -47,6 +50,7 @@ def test_what_cannot_be_done_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    back_up(data, tmp_path / "good.tar")
     done = tidenote(*args, check=False)
     assert done.returncode == status, done.stderr
     assert says in done.stderr

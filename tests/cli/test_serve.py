@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +75,15 @@ def test_a_port_that_is_taken_and_data_that_is_in_use_are_one_line(here: World) 
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert done.stderr.startswith("tidenote: ")
         assert done.stdout == ""
+
+
+def test_a_system_that_lets_it_open_hardly_any_files_is_one_line(tmp_path: Path) -> None:
+    command = f"ulimit -n 24 && exec {sys.executable} -m tidenote serve --no-auth --port 0 --data {tmp_path / 'data'}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("tidenote: the system lets us open 24 files only: raise the limit with ulimit -n ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def test_everything_comes_back_as_a_later_generation(tmp_path: Path, data: Path)
     assert backup.verify(tmp_path / "b.tar") == made
     assert (tmp_path / "b.tar").stat().st_mode & 0o777 == 0o600
     restored = backup.restore(tmp_path / "b.tar", tmp_path / "new" / "data")
-    assert restored == backup.Restored(made, None)
+    assert restored == backup.Restored(made, None, keeps_revoked=True)
     assert texts(tmp_path / "new" / "data") == texts(data)
     assert blob_path(tmp_path / "new" / "data", SHA256).read_bytes() == PICTURE
     with closing(SqlStore.open(tmp_path / "new" / "data")) as store:
@@ -335,3 +335,8 @@ def test_a_folder_that_cannot_tell_leaves_it_to_the_backup(tmp_path: Path, data:
         (data / DATABASE_FILE).unlink()
     assert not backup.restore(tmp_path / "b.tar", data, replace=True).keeps_revoked
     assert who_may(data) == [someone("phone")]
+
+
+def test_a_backup_that_lets_in_nobody_lets_in_nobody_who_was_revoked(tmp_path: Path, data: Path) -> None:
+    backup.back_up(data, tmp_path / "b.tar")
+    assert backup.restore(tmp_path / "b.tar", tmp_path / "new").keeps_revoked

@@ -457,7 +457,7 @@ class TestDisk:
             here.put("a", "b.md", "edited\n")
             report = await here.once("a")
             assert report.sent == 1
-            assert report.skipped == (("a.md", "Permission denied"),)
+            assert report.skipped == (("a.md", "Permission denied: check who may read and write it"),)
             assert values(here, "note:a.md") == ["a.md\n"]
 
     async def test_a_folder_replaced_by_a_link_is_neither_followed_nor_deleted(self, tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ class TestLooking:
     ) -> None:
         (root / "a.md").write_bytes(b"one")
         failing(monkeypatch, "open", errno.EACCES, "a.md")
-        with pytest.raises(FileProblem, match="Permission denied"):
+        with pytest.raises(FileProblem, match="Permission denied: check who may read and write it"):
             files.digest("a.md")
 
 

@@ -19,6 +19,7 @@ from tidenote.vault.ignore import IgnoreRules
 from tidenote.vault.scan import Scan, scan_folder, scan_paths
 from vault.folding import FoldingFiles
 
+DENIED = "Permission denied: check who may read and write it"
 NFC, NFD, SECOND = "caf\u00e9.md", "cafe\u0301.md", "caf\u00e9 (2).md"
 
 
@@ -170,8 +171,8 @@ class TestFull:
         monkeypatch.setattr(os, "open", fake_open)
         scan = scan_folder(files, IgnoreRules(), bases)
         assert scan.entries.keys() == {"a.md"}
-        assert scan.skipped == {"b.md": "Permission denied", "d": "the folder cannot be read: Permission denied"}
-        assert scan_paths(files, IgnoreRules(), bases, ["d/c.md"]).skipped == {"d/c.md": "Permission denied"}
+        assert scan.skipped == {"b.md": DENIED, "d": f"the folder cannot be read: {DENIED}"}
+        assert scan_paths(files, IgnoreRules(), bases, ["d/c.md"]).skipped == {"d/c.md": DENIED}
 
     def test_one_that_vanishes_meanwhile_is_a_missing_one(
         self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch

@@ -298,9 +298,7 @@ async def upload_blob(
     except ProtocolError as error:
         if error.code != "bad_offset":
             raise
-        return error_response(
-            error, {"upload-offset": str(service.blobs.partial_size(sha256, caller_of(request).credential.id))}
-        )
+        return error_response(error, {"upload-offset": str(service.blobs.partial_size(sha256, sender))})
     return json_response(status)
 
 

@@ -97,8 +97,8 @@ class Restored:
     Attributes:
         manifest: what the backup held.
         set_aside: where the folder's former content is now; None if there was none.
-        keeps_revoked: whether the former content told who was let in last, so that nobody is who was revoked since the
-            backup.
+        keeps_revoked: whether nobody is let in who was revoked since the backup: the former content told who was let in
+            last, or the backup lets in nobody at all.
     """
 
     manifest: Manifest
@@ -177,6 +177,8 @@ def restore(file: Path, data: Path, *, replace: bool = False, step: Step = unwat
     """
     fresh = data.with_name(f"{data.name}.{secrets.token_hex(4)}.part")
     with disk_errors():
+        with _opened(file):
+            pass  # what is wrong with the backup is said before anybody makes room for it
         is_used = data.exists() and any(data.iterdir())
         if is_used and not replace:
             raise ConfigError(f"{data} is not empty: name another folder, or set what it holds aside with --replace")
@@ -185,7 +187,7 @@ def restore(file: Path, data: Path, *, replace: bool = False, step: Step = unwat
                 stack.callback(lock_folder(data).release)
             stack.callback(shutil.rmtree, fresh, ignore_errors=True)
             manifest = _extract(file, fresh, step)
-            keeps_revoked = is_used and _let_in_as_before(data, fresh)
+            keeps_revoked = (is_used and _let_in_as_before(data, fresh)) or not _lets_in_anyone(fresh)
             _begin_generations(fresh)
             set_aside = _swap(fresh, data) if is_used else None
             if not is_used:
@@ -413,6 +415,11 @@ def _let_in_as_before(data: Path, fresh: Path) -> bool:
             return False
         store.registry.save(last, ids - {credential.id for credential in last})
     return True
+
+
+def _lets_in_anyone(fresh: Path) -> bool:
+    with closing(SqlStore.open(fresh)) as store:
+        return bool(store.registry.credentials())
 
 
 def _swap(fresh: Path, data: Path) -> Path:

@@ -249,7 +249,11 @@ def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[N
 
 
 def _raise_file_limit(connections: int) -> None:
-    """Let the process have as many files open as its connections need; many systems begin with a few hundred."""
+    """Let the process have as many files open as its connections need; many systems begin with a few hundred.
+
+    Raises:
+        ConfigError: they are too few for anything.
+    """
     if sys.platform == "win32":
         return
     wanted = connections + OTHER_FILES
@@ -260,6 +264,8 @@ def _raise_file_limit(connections: int) -> None:
     with contextlib.suppress(OSError, ValueError):  # macOS has a limit below the hard one
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
         soft = limit
+    if soft <= OTHER_FILES:
+        raise ConfigError(f"the system lets us open {soft} files only: raise the limit with ulimit -n {wanted}")
     if soft < wanted:
         logger.warning("the system lets us open %d files: enough for about %d connections", soft, soft - OTHER_FILES)
 

@@ -625,7 +625,8 @@ def _problems(path: str) -> Iterator[None]:
             raise FileProblem(path, "it is, or lies behind, a symbolic link") from error
         if error.errno in (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL):
             raise BadName(path, f"this disk cannot hold the name: {error.strerror}") from error
-        raise FileProblem(path, error.strerror or str(error)) from error
+        step = ": check who may read and write it" if isinstance(error, PermissionError) else ""
+        raise FileProblem(path, f"{error.strerror or error}{step}") from error
     except UnicodeEncodeError:
         raise BadName(path, "this system cannot encode the name") from None
 
