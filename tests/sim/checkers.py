@@ -450,6 +450,9 @@ class LoserKept(Checker):
         self.removed: set[str] = set()
         self.at_path: dict[str, set[str]] = {}
         """All words that ever were in a note."""
+        self.meanings: dict[tuple[str, str, Dot], list[frozenset[str]]] = {}
+        """The words of all texts that a dot stood for: a device without its memory may use one again that a restored
+        log has lost. Who still holds the other text has seen that."""
 
     def saved(self, owner: str, path: str, before: str | None, after: str | None) -> None:
         words = self.at_path.setdefault(path, set())
@@ -469,6 +472,7 @@ class LoserKept(Checker):
         for version in batch.versions:
             self.versions[vault, version.change.key, version.dot] = version.change.content_hash
             self.at_path.setdefault(version.change.key.partition(":")[2], set()).update(tokens(version.change.value))
+            self.meanings.setdefault((vault, version.change.key, version.dot), []).append(tokens(version.change.value))
             if version.change.dot.device_id.startswith(SERVER_PREFIX):
                 self._check_merge(vault, version, store)
             else:
@@ -490,8 +494,10 @@ class LoserKept(Checker):
 
     def _check_seen(self, vault: str, change: Change, store: MemoryStore) -> None:
         for dot in sorted(change.base or ()):
-            seen = store.version(vault, change.key, dot)
-            lost = tokens(seen.change.value) - tokens(change.value) - self.removed if seen else frozenset()
+            if store.version(vault, change.key, dot) is None:
+                continue
+            gone = self.removed | tokens(change.value)
+            lost = min((words - gone for words in self.meanings[vault, change.key, dot]), key=len)
             if lost:
                 raise self.fail(f"{change.dot} of {change.key} says to have seen {dot} and lacks {sorted(lost)} of it")
 
