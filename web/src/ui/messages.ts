@@ -51,6 +51,7 @@ export const messages = {
     theme: { system: "Theme: as the system", light: "Theme: light", dark: "Theme: dark" },
     signOut: "Sign out of this browser",
     signOutNow: "Sign out now",
+    signingOut: "Signing out …",
     unsent: (n: number) => `The server does not have ${count(n, "change", "changes")} of yours.`,
     unsentHelp: "What was not sent stays in this browser only, until it is paired with this vault again.",
     vault: (name: string) => `Vault ${name}`,
@@ -158,6 +159,10 @@ export const messages = {
     confirmedAt: (when: string) => `Last confirmed ${when}`,
     neverConfirmed: "Nothing was confirmed yet",
     heldTitle: "Changes that the server does not take",
+    skipped: (n: number) => count(n, "note is not taken from the server", "notes are not taken from the server"),
+    skippedTitle: "Notes of the server that are not taken",
+    skippedHelp:
+      "They break a rule of the protocol and stay here as they were. Bring the server and this app up to date.",
     sendAgain: "Send again",
     discard: "Discard mine",
     offlineHelp: "What you write is kept in this browser, and sent when the server answers.",

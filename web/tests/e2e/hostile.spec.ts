@@ -133,3 +133,19 @@ test("the policy stands, and a script that got in would not run", async ({ page,
   expect(await page.evaluate(() => [window.hacked, window.violations.length])).toEqual([undefined, 1]);
   await expect.poll(() => server.metric("tidenote_csp_reports_total")).toBe(1);
 });
+
+test("what a server sends against the protocol's rules is named, and the rest goes on", async ({ page }) => {
+  const bad = { key: "note:../out.md", value: "x", timestamp: 1, device_id: "other", base: [] };
+  await page.routeWebSocket("**/ws/sync*", (socket) => {
+    socket.connectToServer().onMessage((text) => {
+      const message = JSON.parse(String(text)) as { type: string; changes?: unknown[] };
+      if (message.type === "sync_ack") message.changes = [...(message.changes ?? []), bad];
+      socket.send(JSON.stringify(message));
+    });
+  });
+  await openApp(page);
+  await page
+    .getByRole("button", { name: /Connection details: Connected. 1 note is not taken from the server/ })
+    .click();
+  await expect(page.getByRole("dialog").getByText("note:../out.md: ")).toBeVisible();
+});

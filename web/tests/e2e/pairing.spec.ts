@@ -157,6 +157,14 @@ test("who signs out with words that the server does not have is told", async ({ 
   await dialog.getByRole("button", { name: "Cancel" }).click();
   await expect(dialog).toBeHidden();
   await page.getByRole("button", { name: "Sign out of this browser" }).click();
+  let answer = (): void => undefined;
+  const held = new Promise<void>((resolve) => (answer = resolve));
+  await page.route("**/api/v1/logout", async (route) => {
+    await held;
+    await route.continue();
+  });
   await dialog.getByRole("button", { name: "Sign out now" }).click();
+  await expect(page.getByRole("button", { name: "Signing out" })).toBeVisible();
+  answer();
   await expect(page.getByRole("heading", { name: "This browser is not paired yet" })).toBeVisible();
 });
