@@ -83,7 +83,19 @@ def test_without_a_terminal_a_folder_with_files_is_not_joined_unasked(here: Worl
     line = one_line(tidenote("sync", notes, "--endpoint", here.endpoint, "--once", check=False), 2)
     assert "--yes" in line
     assert "--dry-run" in line
+    assert "was never synced" in line
     assert not (notes / ".tidenote").exists()
+
+
+def test_a_folder_that_lost_its_link_does_not_say_that_it_was_never_synced(here: World) -> None:
+    here.serve()
+    notes = here.folder("notes")
+    write(notes, a="mine")
+    join = ("sync", notes, "--endpoint", here.endpoint, "--device-id", "notes", "--once")
+    tidenote(*join, "--yes")
+    (notes / ".tidenote" / "link.json").unlink()
+    assert "no longer says what it syncs with (link.json is gone)" in one_line(tidenote(*join, check=False), 2)
+    assert "0 operations" in tidenote(*join, "--yes").stdout
 
 
 def test_an_empty_folder_is_joined_unasked(here: World) -> None:

@@ -28,6 +28,7 @@ from tidenote.core.version import SERVER_PREFIX
 from tidenote.errors import ConfigError, TidenoteError, UnreachableError
 from tidenote.vault.daemon import FolderDaemon, FolderReplaced, FolderSettings
 from tidenote.vault.folder import (
+    JOURNAL_FILE,
     LINK_FILE,
     FolderStatus,
     StateFolder,
@@ -231,8 +232,11 @@ def _check_someone_answers(folder: Path) -> None:
         typer.Exit: nobody can, after saying so.
     """
     if not console.is_interactive():
+        # A folder with a journal was synced, but what said with whom is lost.
+        was_synced = (folder / STATE_FOLDER / JOURNAL_FILE).exists()
+        why = f"no longer says what it syncs with ({LINK_FILE} is gone)" if was_synced else "was never synced"
         console.fail(
-            f"{folder} has files and was never synced; --yes joins it without asking, --dry-run shows what it would do",
+            f"{folder} has files and {why}; --yes joins it without asking, --dry-run shows what it would do",
             console.USAGE,
         )
 
