@@ -140,10 +140,9 @@ def trash(store: Store, vault: str, after: str | None, limit: int) -> list[Disca
     """Return deleted notes, ordered by key."""
     found: list[Discarded] = []
     for key in store.deleted(vault, after, limit):
-        records = store.records(vault, key)
-        deletion = winner(_standing(store, vault, key, records))
+        deletion = winner(_standing(store, vault, key))
         if deletion and deletion.deleted:
-            found.append(Discarded(deletion, _last_content(records, deletion)))
+            found.append(Discarded(deletion, _last_content(store, vault, deletion)))
     return found
 
 
@@ -163,9 +162,7 @@ def restore_version(store: Store, vault: str, key: str, source: str, dot: Dot) -
     Raises:
         AccessError: `not_found`, if there is no such version.
     """
-    found = next((record for record in store.records(vault, source) if record.dot == dot), None)
-    if found is None:
-        raise AccessError(f"{source} has no version {dot.timestamp} by {dot.device_id}", "not_found")
+    found = record_of(store, vault, source, dot)
     plan = Plan()
     if found.gone:
         plan.refuse(key, "gone")
@@ -196,13 +193,12 @@ def restore_discarded(store: Store, vault: str, key: str) -> Plan:
     Raises:
         AccessError: `not_found`, if it is not deleted.
     """
-    records = store.records(vault, key)
-    deletion = winner(_standing(store, vault, key, records))
+    deletion = winner(_standing(store, vault, key))
     if deletion is None or not deletion.deleted:
         raise AccessError(f"{key} is not deleted", "not_found")
     if deletion.moved_to:
         raise AccessError(f"{key} is not deleted: it is {deletion.moved_to} now", "not_found")
-    last = _last_content(records, deletion)
+    last = _last_content(store, vault, deletion)
     plan = Plan()
     if last is None:
         plan.refuse(key, "gone")
@@ -221,7 +217,7 @@ def restore_all(store: Store, vault: str, receipt: int) -> Plan:
         if then is None or then.deleted:
             if then and then.moved_to:
                 targets[key] = then.moved_to
-            plan.add(_step(store, vault, key, None, records))
+            plan.add(_step(store, vault, key, None))
             continue
         one = _bring_back(store, vault, key, records, then)
         plan.steps |= one.steps
@@ -239,7 +235,7 @@ def undo_device(store: Store, vault: str, device: str, receipt: int) -> Plan:
     pairs: list[tuple[str, str]] = []
     for key in store.written_by(vault, device, receipt):
         records = store.records(vault, key)
-        standing = _standing(store, vault, key, records)
+        standing = _standing(store, vault, key)
         pairs += [(key, record.moved_to) for record in records if is_theirs(record) and record.moved_to]
         result = undo(records, (record.dot for record in standing), is_theirs)
         if result is Undone.BUILT_ON:
@@ -251,7 +247,7 @@ def undo_device(store: Store, vault: str, device: str, receipt: int) -> Plan:
                 plan.refuse(key, "gone")
             else:
                 before = result.before
-                plan.add(_step(store, vault, key, None if before is None or before.deleted else before, records))
+                plan.add(_step(store, vault, key, None if before is None or before.deleted else before))
     _keep_together(plan, pairs)
     return _with_renames(plan)
 
@@ -278,7 +274,7 @@ def _bring_back(store: Store, vault: str, key: str, records: Sequence[Record], t
     """Plan to bring back what was shown at a time; if that is gone, the last version before it that is kept."""
     kept = [record for record in records if record.kept and record.receipt <= then.receipt]
     plan = Plan()
-    step = _step(store, vault, key, then, records if key == then.key else None)
+    step = _step(store, vault, key, then)
     if then.kept or step.is_idle:
         plan.add(step)
     elif kept:
@@ -288,22 +284,36 @@ def _bring_back(store: Store, vault: str, key: str, records: Sequence[Record], t
     return plan
 
 
-def _step(store: Store, vault: str, key: str, becomes: Record | None, records: Sequence[Record] | None = None) -> Step:
-    standing = _standing(store, vault, key, store.records(vault, key) if records is None else records)
+def _step(store: Store, vault: str, key: str, becomes: Record | None) -> Step:
+    standing = _standing(store, vault, key)
     return Step(key, frozenset(record.dot for record in standing), winner(standing), becomes)
 
 
-def _standing(store: Store, vault: str, key: str, records: Sequence[Record]) -> list[Record]:
+def record_of(store: Store, vault: str, key: str, dot: Dot) -> Record:
+    """Return what is known of one version.
+
+    Raises:
+        AccessError: `not_found`, if there is no such version.
+    """
+    found = store.records_of(vault, key, (dot,))
+    if not found:
+        raise AccessError(f"{key} has no version {dot.timestamp} by {dot.device_id}", "not_found")
+    return found[0]
+
+
+def _standing(store: Store, vault: str, key: str) -> list[Record]:
     """Return a key's siblings."""
     dots = {dot for entry in store.entries(vault, [key]) for dot in entry.register.dots}
-    return [record for record in records if record.dot in dots]
+    return store.records_of(vault, key, dots)
 
 
-def _last_content(records: Iterable[Record], deletion: Record) -> Record | None:
+def _last_content(store: Store, vault: str, deletion: Record) -> Record | None:
     """Return what a deletion deleted, or what is left of the note's past."""
-    kept = [record for record in records if record.kept]
-    deleted = [record for record in kept if record.dot in (deletion.base or ())]
-    return winner(deleted) or (kept[-1] if kept else None)
+    deleted = [record for record in store.records_of(vault, deletion.key, deletion.base or ()) if record.kept]
+    if deleted:
+        return winner(deleted)
+    kept = [record for record in store.records(vault, deletion.key) if record.kept]
+    return kept[-1] if kept else None
 
 
 def _with_renames(plan: Plan, targets: dict[str, str] | None = None) -> Plan:

@@ -18,7 +18,7 @@ from tidenote.core.version import SERVER_PREFIX, Dot, Record
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
 from tidenote.server import history
 from tidenote.server.api import Asked, Parts, Vault, caller_of, open_for_writing, open_hub, read_body
-from tidenote.server.history import Plan
+from tidenote.server.history import Plan, record_of
 from tidenote.server.hub import Hub
 from tidenote.server.merges import Past, StoredPast, base_of, merge_again, union_of
 from tidenote.server.openapi import ERRORS, body_of
@@ -218,9 +218,7 @@ async def _carry_out(
 
 def _version(store: Store, vault: str, merge: Merge, key: str, dot: Dot) -> VersionText:
     past = StoredPast(store, vault)
-    record = past.records(key).get(dot)
-    if record is None:
-        raise AccessError(f"{key} has no version {dot.timestamp} by {dot.device_id}", "not_found")
+    record = record_of(store, vault, key, dot)
     change = past.change(record)
     current = any(dot in entry.register.dots for entry in store.entries(vault, [key]))
     return VersionText(

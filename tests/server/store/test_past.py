@@ -265,6 +265,18 @@ def test_what_a_lagging_device_last_saw_stays(store: Store) -> None:
     assert values(store) == ["text 3", "text 8", "text 9"]
 
 
+def test_the_records_of_some_versions(store: Store) -> None:
+    edits(store, 9)
+    edits(store, 3, key="b")
+    found = store.records("main", KEY)
+    wanted = [found[1].dot, found[6].dot]
+    assert store.records_of("main", KEY, [*reversed(wanted), Dot(wanted[0].timestamp, "nobody"), Dot(10**6, "x")]) == [
+        found[1],
+        found[6],
+    ]
+    assert store.records_of("main", KEY, []) == store.records_of("main", note("none"), wanted) == []
+
+
 def test_of_one_device_only_so_many_incarnations_are_noted(store: Store) -> None:
     store.note_devices("main", {"laptop": (1, 1)})
     for start in (2, 22, 42):

@@ -6,7 +6,7 @@ does to the log is core/intake.py's matter: a store loads, asks it, and commits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, get_args
 
@@ -252,6 +252,10 @@ class Store(Protocol):
             before: leave out what has this receipt or a greater one.
             limit: the most records to return.
         """
+        ...
+
+    def records_of(self, vault: str, key: str, dots: Collection[Dot]) -> list[Record]:
+        """Return the records of some versions of a key, by receipt; those that never arrived are left out."""
         ...
 
     def version(self, vault: str, key: str, dot: Dot) -> Version | None:

@@ -6,7 +6,7 @@ Pure Python and deterministic. What "disk" means here is `copy`: a copy is what 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -192,6 +192,10 @@ class MemoryStore:
         found = self._vault(vault).records.get(key, {}).values()
         wanted = [record for record in found if before is None or record.receipt < before]
         return wanted if limit is None else wanted[max(0, len(wanted) - limit) :]
+
+    def records_of(self, vault: str, key: str, dots: Collection[Dot]) -> list[Record]:
+        """Return the records of some versions of a key, by receipt."""
+        return [record for record in self.records(vault, key) if record.dot in dots]
 
     def version(self, vault: str, key: str, dot: Dot) -> Version | None:
         """Return one version; None if it never arrived or its content is no longer kept."""

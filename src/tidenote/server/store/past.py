@@ -5,7 +5,7 @@ Functions on a connection; sql.py says in which transaction. Each is crash-safe,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
@@ -26,7 +26,7 @@ from sqlalchemy import (
 
 from tidenote.core.keys import owner_of
 from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus, surplus_incarnations
-from tidenote.core.version import Record, Version
+from tidenote.core.version import Dot, Record, Version
 from tidenote.server.store.contract import Device, Swept
 from tidenote.server.store.packing import may_link, pack
 from tidenote.server.store.rows import RECORD_COLUMNS, to_record, to_version
@@ -46,6 +46,7 @@ _IS_SIBLING = (
 # -- reading
 
 _RECORDS = select(*RECORD_COLUMNS).where(versions.c.vault_id == _VAULT, versions.c.key == _KEY)
+_RECORD = _RECORDS.where(versions.c.timestamp == bindparam("time"), versions.c.device_id == bindparam("author"))
 _RENAMES = (
     select(*RECORD_COLUMNS)
     .where(versions.c.vault_id == _VAULT, versions.c.moved_to == _KEY, versions.c.receipt < bindparam("before"))
@@ -100,6 +101,18 @@ def records(
         query = query.limit(limit)
     found = [to_record(row) for row in connection.execute(query, {"in_vault": vault_id, "of_key": key})]
     return found[::-1]
+
+
+def records_of(connection: Connection, vault_id: int, key: str, dots: Collection[Dot]) -> list[Record]:
+    """Return the records of some versions of a key, by receipt."""
+    # One by one, so that the index of the dots finds them: they are few.
+    rows = [
+        connection.execute(
+            _RECORD, {"in_vault": vault_id, "of_key": key, "time": dot.timestamp, "author": dot.device_id}
+        ).first()
+        for dot in dots
+    ]
+    return sorted((to_record(row) for row in rows if row), key=lambda record: record.receipt)
 
 
 def history(connection: Connection, vault_id: int, key: str) -> list[Version]:

@@ -7,7 +7,7 @@ here is particular to a database; engine.py is.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby, takewhile
@@ -273,6 +273,11 @@ class SqlStore:
         """Return the latest records of all versions that a key ever had, by receipt."""
         with self._reading() as connection:
             return past.records(connection, _find(connection, vault).id, key, before=before, limit=limit)
+
+    def records_of(self, vault: str, key: str, dots: Collection[Dot]) -> list[Record]:
+        """Return the records of some versions of a key, by receipt."""
+        with self._reading() as connection:
+            return past.records_of(connection, _find(connection, vault).id, key, dots)
 
     def version(self, vault: str, key: str, dot: Dot) -> Version | None:
         """Return one version; None if it never arrived or its content is no longer kept."""
