@@ -27,8 +27,12 @@ from tidenote.wire.messages import encode, from_change
 MAX_PASSES: Final = 200
 """How many passes a folder may need without anything new."""
 
-MAX_SIBLINGS: Final = 24
-"""How many versions of a note may wait for a person at once, in worlds as small as these."""
+MAX_SIBLINGS: Final = 64
+"""How many versions of a note may wait for a person at once.
+
+In these worlds nobody settles any, and each of 300 actions may add one to one of a few notes; I4 sees to it that
+nothing else adds any.
+"""
 
 _TOKEN = re.compile("«[^»]+»")
 _NUMBER = re.compile(r"(?: \(\d+\))+(?=\.\w+$)")
