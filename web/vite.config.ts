@@ -22,6 +22,8 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     // The editor is one piece, and loaded only when a note is opened.
     chunkSizeWarningLimit: 700,
+    // How long the plugins took is nothing for whoever builds the app to act on.
+    rolldownOptions: { checks: { bundlerTimings: false } },
   },
   // During development a server that runs answers for the app: `npm run dev`.
   server: { proxy: { "/api": "http://127.0.0.1:8787", "/ws": { target: "ws://127.0.0.1:8787", ws: true } } },
