@@ -18,6 +18,9 @@ function list(words: readonly string[]): string {
   return new Intl.ListFormat("en").format(words);
 }
 
+/** Who wrote a version that a person asked the server for: a restore, an undo, a choice. */
+const SERVER = "the server";
+
 export const messages = {
   common: {
     app: "Tidenote",
@@ -190,6 +193,7 @@ export const messages = {
   conflict: {
     title: (name: string) => `Settle "${name}"`,
     here: "this browser",
+    server: SERVER,
     merge: "an earlier merge",
     openNote: "Open the note",
     history: "History",
@@ -215,6 +219,10 @@ export const messages = {
         title: "This note was written more than once",
         text: `${names} each wrote a note of this name on their own. They may belong together, or be notes of their own.`,
       }),
+      apart: (names: string) => ({
+        title: "This note has several versions",
+        text: `Where ${names} parted is not known. They may belong together, or be notes of their own.`,
+      }),
       files: (names: string) => ({
         title: "Different files have the same name",
         text: `${names} each saved something different here. Choose one, or keep all of them.`,
@@ -231,7 +239,7 @@ export const messages = {
     shown: (name: string) => `Until you choose, every device shows the version from ${name}.`,
     safe: "Whatever you choose, the history keeps the other versions.",
     versions: "The versions",
-    wrote: (name: string) => `On ${name}`,
+    wrote: (name: string) => `From ${name}`,
     deletedBy: (name: string) => `On ${name}: deleted`,
     noText: "(empty)",
     places: (n: number) => count(n, "place differs", "places differ"),
@@ -249,8 +257,8 @@ export const messages = {
     pick: {
       first: (name: string) => `What ${name} wrote`,
       second: (name: string) => `What ${name} wrote`,
-      firstNothing: (name: string) => `Without it, as on ${name}`,
-      secondNothing: (name: string) => `Without it, as on ${name}`,
+      firstNothing: (name: string) => `Without it, as in the version from ${name}`,
+      secondNothing: (name: string) => `Without it, as in the version from ${name}`,
       both: "Both",
       base: "As it was before",
       baseNothing: "Neither",
@@ -333,7 +341,7 @@ export const messages = {
     toLook: "to look at",
     saves: (n: number) => `${n} saves`,
     showSaves: (n: number) => `Show all ${n} saves`,
-    server: "Tidenote",
+    server: SERVER,
     older: "Show older versions",
     versionOf: (when: string) => `Version of ${when}`,
     compare: "Compare with",

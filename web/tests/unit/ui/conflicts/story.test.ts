@@ -14,6 +14,8 @@ function conflict(given: Partial<ConflictDetails>): ConflictDetails {
 }
 
 const spot = { start: 0, end: 1, reason: "both_changed" as const, base: "", first: "", second: "" };
+/** A version that the log does not have: that of before a backup was restored. */
+const gone = { timestamp: 5, device_id: "laptop" };
 const blob = { sha256: "0".repeat(64), size: 1 };
 
 describe("storyOf", () => {
@@ -22,7 +24,9 @@ describe("storyOf", () => {
     ["spots", { spots: [spot] }],
     ["merged", { sources: [source("laptop"), source("phone", { timestamp: 9 })] }],
     ["versions", { kind: "siblings", base: source("laptop") }],
-    ["created", { kind: "siblings" }],
+    ["created", { kind: "siblings", sources: [source("laptop", { base: [] }), source("phone", { base: [] })] }],
+    ["apart", { kind: "siblings", sources: [source("laptop", { base: [gone] }), source("phone", { base: [] })] }],
+    ["apart", { kind: "siblings" }],
     ["files", { kind: "siblings", sources: [source("laptop"), source("phone", { value: "", blob })] }],
     ["deleted", { kind: "siblings", sources: [source("laptop", { value: null }), source("phone")] }],
     ["lone", { sources: [source("laptop")] }],
@@ -32,12 +36,24 @@ describe("storyOf", () => {
 });
 
 describe("namesOf", () => {
-  it("names devices, this browser and merges, each its own way", () => {
-    const sources = [source("laptop"), source("web-1"), source("server.1-a"), source("laptop")];
-    expect(namesOf(sources, "web-1", { here: "this browser", merge: "the merge" })).toEqual([
+  it("names devices, this browser, merges and the server, each its own way", () => {
+    const both = [gone, { timestamp: 6, device_id: "phone" }];
+    const sources = [
+      source("laptop"),
+      source("web-1"),
+      source("server.1-a", { base: both }),
+      source("server.1-a", { base: [gone], merged_from: [gone] }),
+      source("server.1-a", { base: [gone] }),
+      source("server.1-a", { base: both, value: null }),
+      source("laptop"),
+    ];
+    expect(namesOf(sources, "web-1", { here: "this browser", server: "the server", merge: "the merge" })).toEqual([
       "laptop",
       "this browser",
       "the merge",
+      "the merge (2)",
+      "the server",
+      "the server (2)",
       "laptop (2)",
     ]);
   });
