@@ -116,7 +116,7 @@ def test_a_note_is_looked_up_and_brought_back_under_its_new_name(here: World) ->
     assert "nothing was changed" in run("restore", "list.md", "--version", str(by_phone["receipt"]), "--dir", laptop)
     # What the message says takes it back does so.
     said = run("restore", "list.md", "--at", "1 day ago", "--dir", laptop, status=1)
-    assert "there was no note:list.md then" in said
+    assert "there was no list.md then" in said
     before = clock(here)
     run("restore", "list.md", "--version", str(found[-1]["receipt"]), "--dir", laptop)
     said = run("restore", "list.md", "--version", str(before), "--dir", laptop)
@@ -168,7 +168,7 @@ def test_the_whole_vault_comes_back_after_a_question_and_that_can_be_taken_back(
     assert any(line.endswith("+1 -0  gone.md") for line in plan)
     assert {"    -spoiled", "    +two", "    +to be deleted"} <= set(plan)
     assert any(line.endswith("new.md  (deleted)") for line in plan)
-    assert "--yes restores all of this without asking" in run(*back, status=2)
+    assert "--yes does all of this without asking" in run(*back, status=2)
     status, screen = answer_in_terminal("n", *back)
     assert (status, "Restore 3 notes?" in screen, "nothing was changed" in screen) == (1, True, True)
     assert clock(here) == max(v["receipt"] for name in ("kept.md", "gone.md", "new.md") for v in versions(name, laptop))
@@ -210,12 +210,21 @@ def test_a_device_is_undone_where_nobody_has_built_on_it(here: World) -> None:
     undo = ("undo", "--device", "phone", "--since", "1 hour ago", "--dir", laptop)
     told = run(*undo, "--dry-run", "--diff")
     assert "    +one" in told.splitlines()
-    said = run(*undo, status=4)
+    assert "--yes does all of this without asking" in run(*undo, status=2)
+    status, screen = answer_in_terminal("n", *undo)
+    assert status == 1
+    assert "Take back what phone did to 1 note?" in screen
+    assert "nothing was changed" in screen
+    said = run(*undo, "--yes", status=4)
     assert "1 note taken back" in said
     assert "b.md is left as it is: somebody else's later edits were made of it" in said
     here.once("laptop")
     assert [text_of(laptop, name) for name in ("a.md", "b.md")] == ["one\n", "spoiled, too\nand mine\n"]
-    assert "nobody changed nothing" in run("undo", "--device", "nobody", "--since", "today", "--dir", laptop)
+    assert "is left as it is" in run(*undo, "--yes", status=4)
+    told = run("undo", "--device", "laptop", "--since", "now", "--dir", laptop)
+    assert "laptop changed nothing since then that still stands" in told
+    said = run("undo", "--device", "phnoe", "--since", "today", "--dir", laptop, status=1)
+    assert "there is no device phnoe; `tidenote devices` on the server lists them" in said
 
 
 def test_the_trash_gives_back_what_was_deleted(here: World) -> None:
@@ -231,7 +240,7 @@ def test_the_trash_gives_back_what_was_deleted(here: World) -> None:
     assert "a.md is back (+1 -0 lines)" in run("trash", "--dir", laptop, "restore", "a.md")
     here.once("laptop")
     assert text_of(laptop, "a.md") == "one\n"
-    assert "note:a.md is not deleted" in run("trash", "restore", "a.md", "--dir", laptop, status=1)
+    assert "tidenote: a.md is not deleted" in run("trash", "restore", "a.md", "--dir", laptop, status=1)
 
 
 def test_a_wrong_question_is_answered_with_one_line(here: World) -> None:
@@ -239,7 +248,7 @@ def test_a_wrong_question_is_answered_with_one_line(here: World) -> None:
     put(laptop, "a.md", "one\n")
     here.once("laptop")
     there = ("--dir", laptop)
-    assert "nobody wrote note:none.md; check its path" in run("history", "none.md", *there, status=1)
+    assert "nobody wrote none.md; check its path" in run("history", "none.md", *there, status=1)
     assert "no path in the folder" in run("history", "../a.md", *there, status=2)
     assert "is not synced" in run("history", "a.md", "--dir", here.root, status=2)
     assert "say what" in run("restore", *there, status=2)
@@ -249,4 +258,4 @@ def test_a_wrong_question_is_answered_with_one_line(here: World) -> None:
     assert "in the future" in run("undo", "--device", "x", "--since", "2100-01-01", *there, status=2)
     assert "go with --all" in run("restore", "a.md", "--at", "now", "--yes", *there, status=2)
     assert "--json asks nothing" in run("restore", "--all", "--at", "now", "--json", *there, status=2)
-    assert "--diff goes with --dry-run" in run("undo", "--device", "x", "--since", "1h", "--diff", *there, status=2)
+    assert "--json asks nothing" in run("undo", "--device", "x", "--since", "1h", "--json", *there, status=2)

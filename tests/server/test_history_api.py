@@ -459,6 +459,12 @@ async def test_only_what_came_since_a_time_is_taken_back(devices: Devices) -> No
     assert notes(await devices.ask("undo", device="bad", since=version["received_at"])) == {A: "+0 -1"}
 
 
+async def test_the_undoing_of_an_unknown_device_is_refused(devices: Devices) -> None:
+    await devices.write("good", A, "text")
+    assert await devices.refused("undo", device="godo", since=0) == "not_found"
+    assert notes(await devices.ask("undo", device="good", since=2**45)) == {}
+
+
 # -- the trash
 
 

@@ -141,8 +141,8 @@ def restore(
 
     if (note is not None) == everything or (at is not None) == (version is not None):
         console.fail("say what, NOTE or --all, and when, --at TIME or --version V", console.USAGE)
-    if as_json and everything and not (yes or dry_run):
-        console.fail("--json asks nothing: give --yes or --dry-run, too", console.USAGE)
+    if everything:
+        _check_json_asks_nothing(as_json=as_json, yes=yes, dry_run=dry_run)
     if not everything and (diff or dry_run or yes):
         console.fail(
             "--diff, --dry-run and --yes go with --all; `tidenote history NOTE --diff` shows a note's changes",
@@ -154,16 +154,16 @@ def restore(
         _restore_one(folder, note, at_ms, version, as_json=as_json)
         return
     seen = ask_server(folder, lambda rest: rest.restore_all(RestoreAllRequest(at_ms, version, dry_run=True)))
-    if dry_run or not seen.notes:
-        _show_plan(folder, seen, diff=diff, as_json=as_json, nothing="everything is as it was then")
-        return
-    if not as_json:
-        _show_plan(folder, seen, diff=diff, as_json=False, nothing="")
-    if not yes:
-        if not console.is_interactive():
-            console.fail("nothing was changed; --yes restores all of this without asking", console.USAGE)
-        if not typer.confirm(f"Restore {console.counted(len(seen.notes), 'note', 'notes')}?"):
-            console.fail("nothing was changed")
+    _ask_first(
+        folder,
+        seen,
+        f"Restore {console.counted(len(seen.notes), 'note', 'notes')}?",
+        nothing="everything is as it was then",
+        diff=diff,
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
     request = RestoreAllRequest(at_ms, version, seen=seen.receipt)
     _report(folder, ask_server(folder, lambda rest: rest.restore_all(request)), "restored", as_json=as_json)
 
@@ -222,8 +222,9 @@ def undo(
     device: Annotated[str, typer.Option("--device", metavar="D", help="Whose changes: a device id.")],
     since: Annotated[str, typer.Option("--since", metavar="T", help=f"From when on. {TIME_HELP}")],
     folder: Dir = Path(),
-    diff: Annotated[bool, typer.Option("--diff", help="With --dry-run: show how each text would change.")] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Show how each text would change.")] = False,
     dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Take back all that a device did since a time, except where somebody's later edits stand on it.
@@ -233,19 +234,63 @@ def undo(
     """
     from tidenote.wire.messages import UndoRequest
 
-    if diff and not dry_run:
-        console.fail("--diff goes with --dry-run", console.USAGE)
+    _check_json_asks_nothing(as_json=as_json, yes=yes, dry_run=dry_run)
     since_ms = moment(since)
     folder = linked(folder)
-    restored = ask_server(folder, lambda rest: rest.undo(UndoRequest(device, since_ms, dry_run)))
-    nothing = f"{device} changed nothing since then that still stands"
-    if dry_run or not (restored.notes or restored.refused):
-        _show_plan(folder, restored, diff=diff, as_json=as_json, nothing=nothing)
-    else:
-        _report(folder, restored, "taken back", as_json=as_json)
+    try:
+        seen = ask_server(folder, lambda rest: rest.undo(UndoRequest(device, since_ms, dry_run=True)))
+    except TidenoteError as error:
+        if error.code != "not_found":
+            raise
+        console.fail(f"{error.message}; `tidenote devices` on the server lists them")
+    _ask_first(
+        folder,
+        seen,
+        f"Take back what {device} did to {console.counted(len(seen.notes), 'note', 'notes')}?",
+        nothing=f"{device} changed nothing since then that still stands",
+        diff=diff,
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
+    request = UndoRequest(device, since_ms, seen=seen.receipt)
+    _report(folder, ask_server(folder, lambda rest: rest.undo(request)), "taken back", as_json=as_json)
 
 
 # -- what both of them say
+
+
+def _check_json_asks_nothing(*, as_json: bool, yes: bool, dry_run: bool) -> None:
+    if as_json and not (yes or dry_run):
+        console.fail("--json asks nothing: give --yes or --dry-run, too", console.USAGE)
+
+
+def _ask_first(
+    folder: Path,
+    seen: Restored,
+    question: str,
+    *,
+    nothing: str,
+    diff: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Show what would be done, and ask whether it may be.
+
+    Raises:
+        typer.Exit: it may not, or there is nothing to do, or that was all that was asked for; after saying so.
+    """
+    if dry_run or not seen.notes:
+        _show_plan(folder, seen, diff=diff, as_json=as_json, nothing=nothing)
+        raise typer.Exit(console.NEEDS_YOU if seen.refused and not dry_run else 0)
+    if not as_json:
+        _show_plan(folder, seen, diff=diff, as_json=False, nothing="")
+    if not yes:
+        if not console.is_interactive():
+            console.fail("nothing was changed; --yes does all of this without asking", console.USAGE)
+        if not typer.confirm(question):
+            console.fail("nothing was changed")
 
 
 def _show_plan(folder: Path, seen: Restored, *, diff: bool, as_json: bool, nothing: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from tidenote.core.history import Undone, as_of, undo, winner
-from tidenote.core.keys import owner_of
+from tidenote.core.keys import owner_of, path_of_key
 from tidenote.core.version import UNDATED, Change, Dot, Record
 from tidenote.errors import AccessError
 from tidenote.server.hub import Hub
@@ -184,7 +184,7 @@ def restore_note(store: Store, vault: str, key: str, receipt: int) -> Plan:
         then = winner(as_of(records, receipt))
         if then and not then.deleted:
             return _bring_back(store, vault, key, records, then)
-    raise AccessError(f"there was no {key} then", "not_found")
+    raise AccessError(f"there was no {path_of_key(key)} then", "not_found")
 
 
 def restore_discarded(store: Store, vault: str, key: str) -> Plan:
@@ -195,9 +195,9 @@ def restore_discarded(store: Store, vault: str, key: str) -> Plan:
     """
     deletion = winner(_standing(store, vault, key))
     if deletion is None or not deletion.deleted:
-        raise AccessError(f"{key} is not deleted", "not_found")
+        raise AccessError(f"{path_of_key(key)} is not deleted", "not_found")
     if deletion.moved_to:
-        raise AccessError(f"{key} is not deleted: it is {deletion.moved_to} now", "not_found")
+        raise AccessError(f"{path_of_key(key)} is not deleted: it is {path_of_key(deletion.moved_to)} now", "not_found")
     last = _last_content(store, vault, deletion)
     plan = Plan()
     if last is None:
@@ -297,7 +297,7 @@ def record_of(store: Store, vault: str, key: str, dot: Dot) -> Record:
     """
     found = store.records_of(vault, key, (dot,))
     if not found:
-        raise AccessError(f"{key} has no version {dot.timestamp} by {dot.device_id}", "not_found")
+        raise AccessError(f"{path_of_key(key)} has no version {dot.timestamp} by {dot.device_id}", "not_found")
     return found[0]
 
 

@@ -12,7 +12,7 @@ from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, QueryParameter
 
-from tidenote.core.keys import check_key
+from tidenote.core.keys import check_key, owner_of, path_of_key
 from tidenote.core.merged import Merge
 from tidenote.core.version import SERVER_PREFIX, Dot, Record
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
@@ -73,7 +73,7 @@ async def list_history(
         for dot in entry.register.dots
     }
     if not found and before is None:
-        raise AccessError(f"nobody wrote {key}", "not_found")
+        raise AccessError(f"nobody wrote {path_of_key(key)}", "not_found")
     versions = [_entry(record, current=(record.key, record.dot) in standing) for record in found]
     return json_response(HistoryPage(hub.epoch, versions, found[-1].receipt if len(found) == limit else None))
 
@@ -124,6 +124,7 @@ async def undo(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> 
     """Take back what a device wrote since a time, where nobody else's later edits stand on it."""
     hub = open_for_writing(service, request, vault)
     asked = decode(await read_body(request, service), UndoRequest)
+    await _check_device(service, hub, asked.device)
     # What came in the very millisecond counts as since.
     receipt = await _receipt(hub, asked.since - 1, None)
     return await _carry_out(
@@ -169,6 +170,22 @@ async def gc(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) -> Re
     asked = decode(await read_body(request, service), GcRequest)
     report = await service.upkeep.gc(hub, dry_run=asked.dry_run)
     return json_response(Collected(report.versions, report.size, report.tombstones, report.blobs, report.blob_size))
+
+
+async def _check_device(service: Parts, hub: Hub, device: str) -> None:
+    """Check that a vault knows a device: who mistyped its name would take its silence for a success.
+
+    Raises:
+        AccessError: `not_found`.
+    """
+    known = {owner_of(seen.device_id) for seen in await hub.devices()}
+    known |= {one.device_id for one in service.identity.credentials if one.vaults is None or hub.name in one.vaults}
+    if device not in known and not await hub.read(_wrote, device):
+        raise AccessError(f"there is no device {device}", "not_found")
+
+
+def _wrote(store: Store, vault: str, device: str) -> bool:
+    return bool(store.written_by(vault, device, 0))
 
 
 def _check_key(key: str) -> None:
