@@ -10,7 +10,7 @@ import pytest
 
 from tidenote.core import merge as module
 from tidenote.core.diff import Purse, Steps, TooMuchWork
-from tidenote.core.merge import merge_text
+from tidenote.core.merge import merge_text, shared_text
 from tidenote.core.merged import Merged, Part
 from tidenote.core.words import missing_words, words
 
@@ -215,3 +215,32 @@ def test_a_purse_never_alters_what_comes_out() -> None:
         assert merge_text(*texts, purse=Purse(spent)) == merge_text(*texts)
         with pytest.raises(TooMuchWork):
             merge_text(*texts, purse=Purse(spent - 1))
+
+
+# -- without a base
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "shared"),
+    [
+        ("met Ada\n\n---\nx\n", "call Bob\n\n---\ny\n", ""),
+        (
+            "mine\nsame words here\n\nand these\n",
+            "yours\nsame words here\n\nand these\n",
+            "same words here\n\nand these\n",
+        ),
+        ("same words here\n\nmine\n\n", "same words here\n\nyours\n\n", "same words here\n\n\n"),
+        ("same words here", "same words here\nyours", "same words here"),
+    ],
+)
+def test_texts_share_what_is_no_chance(first: str, second: str, shared: str) -> None:
+    assert shared_text(first, second) == shared
+
+
+def test_over_what_two_texts_share_each_shared_line_is_there_once() -> None:
+    middle = "\n".join(
+        ["| a | b |", "|---|---|", "| x | y |", "", "<br>", "", "Two lines that", "", "<br>", "", "say more"] * 4
+    )
+    first, second = (f"{side} begins\n{middle}\n{side} ends\n" for side in ("mine", "yours"))
+    merged = merge_text(shared_text(first, second), first, second)
+    assert merged.text == f"mine begins\nyours begins\n{middle}\nmine ends\nyours ends\n"

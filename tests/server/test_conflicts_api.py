@@ -124,6 +124,15 @@ async def test_two_notes_of_one_name_are_listed_and_shown(http: httpx.AsyncClien
     assert found["proposal"] == "met Ada\ncall Bob\n"
 
 
+async def test_texts_without_a_known_base_are_proposed_with_what_they_share_once(http: httpx.AsyncClient) -> None:
+    shared = "\n".join(["| a thing | a price |", "", "<br>", ""] * 3)
+    await push(http, "laptop", f"met Ada\n{shared}\nread on\n", 5, base=[])
+    await push(http, "phone", f"call Bob\n{shared}\nwrite up\n", 5, base=[])
+    found = await one(http)
+    assert "base" not in found
+    assert found["proposal"] == f"met Ada\ncall Bob\n{shared}\nread on\nwrite up\n"
+
+
 async def test_edits_that_cannot_be_one_are_shown_with_base_and_spots(http: httpx.AsyncClient) -> None:
     await push(http, "laptop", "meet at five\n", 1, base=[])
     await push(http, "laptop", "meet at six\n", 5, base=[dot(1, "laptop")])

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from tidenote.core.diff import Edit, Hunk, Purse, Steps, diff, meet
 from tidenote.core.frontmatter import front_size, merge_front
-from tidenote.core.hunks import Around, merge_hunk
+from tidenote.core.hunks import Around, merge_hunk, tells
 from tidenote.core.markdown import LOOK_AROUND
 from tidenote.core.merged import Merged, Origin, Part, Piece, assemble
 from tidenote.core.moves import follow_moves
@@ -127,6 +127,23 @@ def _repeats_a_key(lines: list[str]) -> bool:
     """Say whether a text's front matter has a key twice."""
     size = front_size(lines) if lines else 0
     return size > 0 and read_loosely(lines[1 : size - 1]) is None
+
+
+def shared_text(first: str, second: str) -> str:
+    """Return the lines that two texts share, in their order: what to propose a merge over where no base is known.
+
+    Passages that are equal by chance, blank lines and rules, are left out but for the end: two notes are not to be
+    woven together there.
+    """
+    lines = first.split("\n")
+    shared: list[str] = []
+    at = 0
+    for edit in [*diff(lines, second.split("\n"), Steps(LINE_STEPS)), Edit(len(lines), len(lines), 0, 0)]:
+        passage = lines[at : edit.old_start]
+        if any(map(tells, passage)) or edit.old_start == len(lines):
+            shared += passage
+        at = edit.old_end
+    return "\n".join(shared)
 
 
 def merge_lines(base: list[str], first: list[str], second: list[str], *, purse: Purse | None = None) -> list[Piece]:

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from tidenote.core.keys import check_key
+from tidenote.core.merge import shared_text
 from tidenote.core.merged import Merge, Merged
 from tidenote.core.register import Register
 from tidenote.core.version import UNDATED, Change, Dot, Record
@@ -49,7 +50,8 @@ class Proposal:
 
     Attributes:
         base: what the last source and those before it were both made of; None if that is not known for certain.
-        merged: the merge of two texts, without a base that of two additions; its spots are lines of this very text.
+        merged: the merge of two texts, without a base over the lines that they share; its spots are lines of this very
+            text.
         text: what to propose: of siblings the merge, of merged texts the note as it is now; None where one is no text.
     """
 
@@ -89,7 +91,7 @@ def question(register: Register, past: Past) -> Question:
 
 
 def propose(asked: Question, winner: Change, past: Past, merge: Merge) -> Proposal:
-    """Return what may help to settle a conflict: of texts their base and their merge, without one all their lines.
+    """Return what may help to settle a conflict: of texts their base and their merge, without one over what they share.
 
     Raises:
         TooMuchWork: the merge says so.
@@ -102,7 +104,8 @@ def propose(asked: Question, winner: Change, past: Past, merge: Merge) -> Propos
         for number, text in enumerate(texts[1:], start=2):
             common = base_of(living[:number], past)
             base = past.change(common) if common else None
-            merged = merge((base and base.value) or "", merged.text, text)
+            start = (base.value or "") if base else shared_text(merged.text, text)
+            merged = merge(start, merged.text, text)
         if len(texts) > 2:
             merged = Merged(merged.text)
     return Proposal(base, merged, winner.value if asked.kind == "merged" else merged.text if merged else None)
