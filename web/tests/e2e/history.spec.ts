@@ -89,6 +89,8 @@ test("the vault goes back to a moment, with everything in it", async ({ page, se
   await page.getByRole("button", { name: "Bring it back" }).click();
   await expect(page.getByText("1 note was brought back.")).toBeVisible();
   expect((await siblings(server, KEY))[0]?.value).toBeNull();
+  await page.goto("/#/trash");
+  await expect(page.getByRole("listitem").filter({ hasText: "Trip.md" })).toContainText("deleted on the server");
 });
 
 test("a deleted note comes back from the trash", async ({ page, server, folder }) => {

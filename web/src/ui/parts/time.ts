@@ -9,7 +9,7 @@ const STEPS: readonly [Intl.RelativeTimeFormatUnit, number][] = [
 
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const day = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric" });
-const full = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium" });
+const full = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
 const weekday = new Intl.DateTimeFormat("en", { weekday: "long" });
 
 /** Return "5 minutes ago", or the date of what is more than a week away. Times are in ms since 1970. */
@@ -28,7 +28,7 @@ export function moment(at: number): string {
 
 /** Return "09:12", "Monday" or the date, whatever names a time in the past shortest. */
 export function since(at: number, now = Date.now()): string {
-  if (now - at < 86_400_000) return new Intl.DateTimeFormat("en", { timeStyle: "short" }).format(at);
+  if (now - at < 86_400_000) return clockTime(at);
   return now - at < 6 * 86_400_000 ? weekday.format(at) : day.format(at);
 }
 
