@@ -40,6 +40,7 @@ setup: $(READY) $(APP) ## Create .venv and build the web app, with the exact ver
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || test -x $(BIN)/python || { echo "Tidenote needs CPython 3.11 or newer" >&2; exit 1; }
+	@echo "Installing what Tidenote needs: this takes a minute"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -48,6 +49,7 @@ $(READY): requirements.lock pyproject.toml
 $(PACKAGES): web/package-lock.json
 	@node -e 'const [a, b] = process.versions.node.split(".").map(Number); process.exit(a > 20 || (a === 20 && b >= 19) ? 0 : 1)' \
 		|| { echo "Tidenote's web app is built with Node.js 20.19 or newer, and npm: https://nodejs.org" >&2; exit 1; }
+	@echo "Installing what the web app is built with: this takes a minute"
 	cd web && npm ci --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $(PACKAGES)
 

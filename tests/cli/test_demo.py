@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,33 @@ def test_it_starts_again_with_a_conflict_and_a_pause_left_from_the_last_time(her
     assert "laptop | needs you: 1 in conflict" in again.output
     eventually(lambda: "phone | paused" in again.output, "the pause")
     assert again.stop() == 0
+
+
+def test_the_conflict_that_it_suggests_comes_about(here: World) -> None:
+    folder = here.root / "demo"
+    demo = here.start("demo", "demo", "--dir", folder, "--port", str(here.port))
+    eventually(lambda: "Ctrl-C ends the demo" in demo.output, "the hints")
+    laptop = folder / "laptop"
+    hints = [line.strip() for line in demo.output.splitlines()]
+    pause, write, other, resume, show, settle = hints[next(at for at, line in enumerate(hints) if " pause " in line) :][
+        :6
+    ]
+    typed(pause)
+    eventually(lambda: "phone | paused" in demo.output, "the phone rests")
+    typed(f"{write}\n{other}\n{resume}")
+    eventually(lambda: tidenote("status", laptop, check=False).returncode == NEEDS_YOU, "a conflict")
+    shown = typed(show)
+    assert "ask Ada about oak" in shown
+    assert "ask Ben about pine" in shown
+    typed(settle)
+    eventually(lambda: (folder / "phone" / "Ideas" / "boat.md").read_text() == "- [ ] ask Ada about oak\n", "settled")
+    assert demo.stop() == 0
+
+
+def typed(line: str) -> str:
+    """Do what a person types into a shell, and return what it prints."""
+    done = subprocess.run(line, shell=True, check=True, timeout=60, stdin=subprocess.DEVNULL, capture_output=True)
+    return done.stdout.decode()
 
 
 def test_a_part_that_cannot_start_ends_the_demo_with_a_reason(here: World) -> None:

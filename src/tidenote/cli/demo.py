@@ -130,6 +130,14 @@ Open the folders in any editor, or try in another terminal:
     cat '{second}/Welcome.md'
     {command} status '{first}'
 
+Write the same line in both while they cannot hear each other, then choose, here or in the browser:
+    {command} pause '{second}'
+    echo "- [ ] ask Ada about oak" > '{first}/Ideas/boat.md'
+    echo "- [ ] ask Ben about pine" > '{second}/Ideas/boat.md'
+    {command} resume '{second}'
+    {command} conflicts show Ideas/boat.md --dir '{first}'
+    {command} conflicts resolve Ideas/boat.md --keep laptop --dir '{first}'
+
 One more device:  {command} sync DIR --endpoint {endpoint} --device-id NAME
 Ctrl-C ends the demo; `rm -r '{folder}'` forgets it.
 """)
