@@ -123,6 +123,8 @@ def test_what_the_folder_held_is_set_aside_only_when_asked(tmp_path: Path, data:
         store.take_in("main", [[note(2000)]], wall_ms=1, has_blob=bool)
         with pytest.raises(ConfigError, match="another server uses"):
             backup.restore(tmp_path / "b.tar", data, replace=True)
+        with pytest.raises(ConfigError, match="another server uses"):
+            backup.restore(tmp_path / "b.tar", data)
     with pytest.raises(ConfigError, match="--replace"):
         backup.restore(tmp_path / "b.tar", data)
     assert "note:2000.md" in texts(data)

@@ -101,6 +101,13 @@ def test_what_is_not_settled_lies_beside_it(tmp_path: Path, log: Log) -> None:
     }
 
 
+def test_what_the_server_wrote_lies_beside_it_by_a_name_for_people(tmp_path: Path, log: Log) -> None:
+    log.write("todo.md", "by the server\n", by="server.1-4f58a771", at=7)
+    log.write("todo.md", "from the phone\n", by="phone", at=8)
+    log.export(tmp_path / "out")
+    assert set(files(tmp_path / "out")) == {"todo.md", "todo (server).md"}
+
+
 def test_names_that_some_disks_take_for_one(tmp_path: Path, log: Log) -> None:
     for name in ("A.md", "a.md", "Folder/x.md", "folder.md", "note", "note/inside.md", "folder/X.md"):
         log.write(name if "." in name else f"{name}.md/inside.md", f"text of {name}")

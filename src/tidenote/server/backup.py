@@ -32,7 +32,7 @@ import tidenote
 from tidenote.errors import ConfigError, ProtocolError, StorageError
 from tidenote.server.blobs import blob_path, sync_folder
 from tidenote.server.store.engine import is_full
-from tidenote.server.store.sql import DATABASE_FILE, SqlStore, lock_folder
+from tidenote.server.store.sql import DATABASE_FILE, LOCK_FILE, SqlStore, lock_folder
 
 FORMAT: Final = 1
 """Of the file; another one is refused."""
@@ -180,11 +180,14 @@ def restore(file: Path, data: Path, *, replace: bool = False, step: Step = unwat
         with _opened(file):
             pass  # what is wrong with the backup is said before anybody makes room for it
         is_used = data.exists() and any(data.iterdir())
-        if is_used and not replace:
-            raise ConfigError(f"{data} is not empty: name another folder, or set what it holds aside with --replace")
         with contextlib.ExitStack() as stack:
-            if is_used:
+            # Of a running server's folder that is said first; in a folder of something else no lock is left behind.
+            if is_used and (replace or (data / LOCK_FILE).exists()):
                 stack.callback(lock_folder(data).release)
+            if is_used and not replace:
+                raise ConfigError(
+                    f"{data} is not empty: name another folder, or set what it holds aside with --replace"
+                )
             stack.callback(shutil.rmtree, fresh, ignore_errors=True)
             manifest = _extract(file, fresh, step)
             keeps_revoked = (is_used and _let_in_as_before(data, fresh)) or not _lets_in_anyone(fresh)

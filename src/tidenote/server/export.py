@@ -21,7 +21,7 @@ from typing import IO, Final
 
 from tidenote.core.history import as_of, winner
 from tidenote.core.keys import path_of_key
-from tidenote.core.version import Record
+from tidenote.core.version import SERVER_PREFIX, Record
 from tidenote.errors import ConfigError, StorageError
 from tidenote.server.backup import Step, copy_database, disk_errors, unwatched
 from tidenote.server.blobs import blob_path
@@ -112,7 +112,7 @@ def _wanted(store: Store, vault: str, receipt: int | None, exported: Exported) -
                 continue
             if kept is not record:
                 exported.gone.append(path)
-            found.append(_File(path if record is shown else _beside(path, record.dot.device_id), kept))
+            found.append(_File(path if record is shown else _beside(path, _author(record)), kept))
         if others:
             exported.unsettled.append(path)
     return found
@@ -133,6 +133,12 @@ def _kept(records: Sequence[Record], wanted: Record) -> Record | None:
 
 
 # -- where
+
+
+def _author(record: Record) -> str:
+    """Return who wrote a version, without what only machines tell one server's generation from another by."""
+    author = record.dot.device_id
+    return "server" if author.startswith(SERVER_PREFIX) else author
 
 
 def _beside(path: str, what: str) -> str:

@@ -157,8 +157,11 @@ class Upkeep:
             await hub.refresh()
             removed = await self._sweep_blobs(hub, dry_run=dry_run)
         report = replace(report, blobs=len(removed), blob_size=sum(removed))
-        if not dry_run:
-            logger.info("vault %s: went through the history: %s", hub.name, report)
+        if not dry_run and report != GcReport():
+            logger.info(
+                "vault %s: let go of the content of versions: %d (%d bytes), deletions: %d, files: %d (%d bytes)",
+                *(hub.name, report.versions, report.size, report.tombstones, report.blobs, report.blob_size),
+            )
         return report
 
     async def _sweep_blobs(self, hub: Hub, *, dry_run: bool) -> list[int]:
