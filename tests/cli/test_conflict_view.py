@@ -75,7 +75,7 @@ def test_a_spot_says_where_and_what_was_there() -> None:
     spot = WireSpot(1, 3, "both_changed", "at five", "at six", "at seven")
     gone = WireSpot(4, 5, "deleted_and_changed", "old", "", "new")
     told = [line.plain for line in spots(conflict(spots=[spot, gone]))]
-    assert told[0].startswith("line 2-3 of the merge: ")
+    assert told[0].startswith("lines 2-3 of the merge: ")
     assert told[1:4] == ["  base | at five", "     1 | at six", "     2 | at seven"]
     assert told[4].startswith("line 5 of the merge: ")
     assert told[6] == "     1 | (nothing)"

@@ -15,7 +15,7 @@ def test_a_note_cannot_command_the_terminal() -> None:
     assert plain("a\x1b[31mb\x07[bold]c[/]\td\u202e").plain == "a\ufffd[31mb\ufffd[bold]c[/]  d\ufffd"
 
 
-@pytest.mark.parametrize(("device", "name"), [("laptop", "laptop"), ("server.1-9f2c", "a merge")])
+@pytest.mark.parametrize(("device", "name"), [("laptop", "laptop"), ("server.1-9f2c", "the server")])
 def test_authors_are_called_as_people_call_them(device: str, name: str) -> None:
     assert author(device) == name
 

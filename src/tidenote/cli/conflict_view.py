@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tidenote.cli import console
-from tidenote.cli.texts import author, lines_of, moment, plain, terminal, unified
-from tidenote.wire.messages import ConflictDetails, ConflictEntry, WireChange, WireSpot
+from tidenote.cli.texts import author, lines_of, moment, places, plain, terminal, unified
+from tidenote.wire.messages import ConflictDetails, ConflictEntry, WireChange
 
 CONTEXT_LINES: Final = 3
 """How many lines are shown around those that differ."""
@@ -86,7 +86,7 @@ def aligned(first: Sequence[str], second: Sequence[str]) -> Iterator[tuple[str |
 def spots(conflict: ConflictDetails) -> Iterator[Text]:
     """Yield where to look, and what the three texts had there."""
     for spot in conflict.spots or ():
-        yield plain(f"line {_range(spot)} of the merge: {_REASON[spot.reason]}")
+        yield plain(f"{places([spot])} of the merge: {_REASON[spot.reason]}")
         for name, text in (("base", spot.base), ("1", spot.first), ("2", spot.second)):
             for line in lines_of(text) if text else ["(nothing)"]:
                 yield plain(f"  {name:>4} | {line}")
@@ -117,7 +117,3 @@ def _content(source: WireChange, base: str | None) -> str:
     if source.value is None:
         return "(deleted)"
     return source.value if base is None else "\n".join(unified(base, source.value))
-
-
-def _range(spot: WireSpot) -> str:
-    return f"{spot.start + 1}" if spot.end - spot.start == 1 else f"{spot.start + 1}-{spot.end}"

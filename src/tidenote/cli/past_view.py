@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tidenote.cli.linked import path_of
-from tidenote.cli.texts import moment, plain, unified
+from tidenote.cli.texts import author, listed, moment, places, plain, unified
 from tidenote.core.version import SERVER_PREFIX
-from tidenote.wire.messages import HistoryEntry, MergeDetails, RefusedNote, RestoredNote, TrashEntry, WireSpot
+from tidenote.wire.messages import HistoryEntry, MergeDetails, RefusedNote, RestoredNote, TrashEntry
 
 REASON: Final = {
     "gone": "the history has let go of its text",
@@ -73,17 +73,17 @@ def _notes(
         yield "deleted"
     parents = [known.get((version.key, dot.timestamp, dot.device_id)) for dot in version.parents or ()]
     names = [
-        str(parent.receipt) if parent else f"{dot.timestamp}@{dot.device_id}"
+        str(parent.receipt) if parent else f"{dot.timestamp}@{writer(dot.device_id)}"
         for parent, dot in zip(parents, version.parents or (), strict=True)
     ]
     if names:
-        yield f"after {_list(names)}"
+        yield f"after {listed(names)}"
     elif version.parents is None:
         yield "did not say what it saw"
     if came_back := _restored(version, told, parents):
         yield came_back
     if merge := told.merges.get(version.receipt):
-        yield f"merged from {_list(dict.fromkeys(_source(source, version) for source in merge.sources))}"
+        yield f"merged from {listed(dict.fromkeys(_source(source, version) for source in merge.sources))}"
         if merge.spots:
             yield f"look at {places(merge.spots)}"
     if version.current and version.conflict:
@@ -108,15 +108,8 @@ def _restored(version: HistoryEntry, told: Told, parents: Sequence[HistoryEntry 
 
 
 def _source(source: HistoryEntry, merge: HistoryEntry) -> str:
-    who = "a merge" if source.device_id.startswith(SERVER_PREFIX) else source.device_id
+    who = author(source.device_id)
     return who if source.key == merge.key else f"{who} (as {path_of(source.key)})"
-
-
-def places(spots: Sequence[WireSpot]) -> str:
-    """Return which lines of a merge to look at."""
-    ranges = [f"{spot.start + 1}" if spot.end - spot.start == 1 else f"{spot.start + 1}-{spot.end}" for spot in spots]
-    is_one = len(spots) == 1 and "-" not in ranges[0]
-    return f"line {ranges[0]}" if is_one else f"lines {_list(ranges)}"
 
 
 def difference(before: str | None, after: str | None) -> list[str]:
@@ -150,8 +143,3 @@ def trash(notes: Iterable[TrashEntry]) -> Iterator[str]:
         kept = f"{note.last.size} B" if note.last else "text no longer kept"
         when, who = moment(note.deletion.received_at), writer(note.deletion.device_id)
         yield plain(f"{when}  {path_of(note.key)}  (deleted by {who}, {kept})").plain
-
-
-def _list(names: Iterable[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last

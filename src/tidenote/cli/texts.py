@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,6 +12,7 @@ from rich.text import Text
 from tidenote.cli import console
 from tidenote.core.diff import Edit, Steps, diff
 from tidenote.core.version import SERVER_PREFIX
+from tidenote.wire.messages import WireSpot
 
 CONTEXT_LINES: Final = 3
 """How many lines are shown around those that differ."""
@@ -27,12 +28,25 @@ def terminal() -> Console:
 
 def author(device_id: str) -> str:
     """Return who wrote a version, as people say it."""
-    return "a merge" if device_id.startswith(SERVER_PREFIX) else device_id
+    return "the server" if device_id.startswith(SERVER_PREFIX) else device_id
 
 
 def moment(time_ms: int | None) -> str:
     """Return a time as people here write it; nothing if it is not known."""
     return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M") if time_ms else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return "one", "one and two", "one, two and three"."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def places(spots: Sequence[WireSpot]) -> str:
+    """Return which lines of a merge to look at."""
+    ranges = [f"{spot.start + 1}" if spot.end - spot.start == 1 else f"{spot.start + 1}-{spot.end}" for spot in spots]
+    is_one = len(spots) == 1 and "-" not in ranges[0]
+    return f"line {ranges[0]}" if is_one else f"lines {listed(ranges)}"
 
 
 def lines_of(text: str) -> list[str]:
