@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -84,6 +85,10 @@ def test_without_a_terminal_a_folder_with_files_is_not_joined_unasked(here: Worl
     assert "--yes" in line
     assert "--dry-run" in line
     assert "was never synced" in line
+    link = f"{here.url}/#pair=AAAA-AAAA-AAAA"
+    line = one_line(tidenote("sync", notes, "--link", link, check=False), 2)
+    assert "--yes" in line
+    assert "--dry-run" not in line
     assert not (notes / ".tidenote").exists()
 
 
@@ -231,10 +236,16 @@ def test_tokens(here: World, poll: bool) -> None:
     assert daemon.process.returncode == 1
     told = tidenote("status", notes, check=False)
     assert told.returncode == 6
-    assert "no daemon runs: a token is needed" in told.stdout
+    assert "no daemon runs: this device's token is unknown or was revoked" in told.stdout
     assert "join with a new link: `tidenote pair`" in told.stdout
     assert "1 operation: 1 sent" in tidenote(*join, "--token", token, "--once").stdout
     assert "0 operations" in tidenote("sync", notes, "--once").stdout
+    revoked = here.start("revoked", "sync", notes)
+    eventually(lambda: "in sync" in revoked.output, "it is let in")
+    tidenote("revoke", "notes", "--data", here.data)
+    eventually(lambda: not revoked.running, "a daemon whose device was revoked ends")
+    assert "edits are kept\n" in revoked.output
+    assert "sent later" not in revoked.output
 
 
 # -- a running daemon
@@ -266,7 +277,8 @@ def test_status_of_a_daemon_in_all_its_states(here: World) -> None:
 
     server.kill()
     eventually(lambda: status_of(notes) == 5, "offline")
-    assert "offline:" in daemon.output
+    why = rf"(the connection to 127.0.0.1:{here.port} broke|nothing listens at 127.0.0.1:{here.port})"
+    assert re.search(rf"offline: {why}; edits are kept and sent later", daemon.output)
     here.serve()
     eventually(lambda: status_of(notes) == 0, "in sync once more")
     assert daemon.stop() == 0

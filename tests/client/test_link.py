@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,15 @@ async def test_what_was_written_offline_arrives_when_the_server_comes(tmp_path: 
             await client.flush(30)
             assert values(server, NOTE) == {"written offline"}
             assert client.status().last_error is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_where_nothing_listens_is_said_with_the_port(tmp_path: Path, host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"{host}:{taken.getsockname()[1]}"
+    async with device(tmp_path, f"ws://{address}/ws/sync") as client:
+        await until_state(client, "offline")
+        assert client.status().last_error == f"nothing listens at {address}"
 
 
 async def test_cuts_lose_nothing_and_double_nothing(server: Running, network: Proxy, tmp_path: Path) -> None:

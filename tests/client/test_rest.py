@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import hashlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -112,6 +113,15 @@ def test_an_answer_that_is_no_good_becomes_an_error(
 ) -> None:
     error = error_from(status, body)
     assert (type(error), error.code) == (kind, code)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_where_nothing_listens_is_said_with_the_port(host: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"{host}:{taken.getsockname()[1]}"
+    async with Rest(config(f"ws://{address}/ws/sync")) as rest:
+        with pytest.raises(UnreachableError, match=f"^nothing listens at {address}$"):
+            await rest.manifest()
 
 
 async def test_nobody_there_is_unreachable() -> None:

@@ -43,7 +43,7 @@ NEXT_STEP: Final = {
     "storage_full": "free space on the disk",
     "storage_failed": "check the disk, then start again",
     "fenced": "use the server that took its place",
-    "folder_unfit": "`tidenote doctor DIR` looks for the cause",
+    "folder_unfit": "`tidenote doctor`, run in the folder, looks for the cause",
     "stale": "`tidenote conflicts show NOTE` shows what is there now",
     "replaced": "give every device a --device-id of its own",
 }
@@ -113,7 +113,7 @@ def explain(error: BaseException) -> str:
         step = _STEP_OF_ERRNO.get(error.errno or 0, f"set {DEBUG_VARIABLE}=1 to see where")
         return _one_line(f"{name}{error.strerror or error}; {step}")
     if isinstance(error, sqlite3.Error):
-        return _one_line(f"the folder's journal cannot be used ({error}); `tidenote doctor DIR` looks for the cause")
+        return _one_line(f"the folder's journal cannot be used ({error}); {NEXT_STEP['folder_unfit']}")
     return _one_line(
         f"unexpected {type(error).__name__}: {error}; this is a bug, "
         f"please report it with what {DEBUG_VARIABLE}=1 shows"

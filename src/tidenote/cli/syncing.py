@@ -113,7 +113,7 @@ def run(
         if dry_run:
             console.fail("a link is good once: leave --dry-run out; you are asked before a folder joins", console.USAGE)
         if asks:
-            _check_someone_answers(folder)
+            _check_someone_answers(folder, has_link=True)
         joined = _join(link, given, remembered, config)
         given |= joined.settings
     settings = _settings(given, remembered, config)
@@ -225,7 +225,7 @@ def _check_still_same(
         console.fail(f"{folder} syncs with {flag} {known}: {step}, {anew}", console.USAGE)
 
 
-def _check_someone_answers(folder: Path) -> None:
+def _check_someone_answers(folder: Path, *, has_link: bool = False) -> None:
     """Check that somebody can be asked whether a folder with files in it joins.
 
     Raises:
@@ -235,10 +235,9 @@ def _check_someone_answers(folder: Path) -> None:
         # A folder with a journal was synced, but what said with whom is lost.
         was_synced = (folder / STATE_FOLDER / JOURNAL_FILE).exists()
         why = f"no longer says what it syncs with ({LINK_FILE} is gone)" if was_synced else "was never synced"
-        console.fail(
-            f"{folder} has files and {why}; --yes joins it without asking, --dry-run shows what it would do",
-            console.USAGE,
-        )
+        # A link is good once: it cannot be spent on a look.
+        look = "" if has_link else ", --dry-run shows what it would do"
+        console.fail(f"{folder} has files and {why}; --yes joins it without asking{look}", console.USAGE)
 
 
 def _ask(folder: Path, settings: SyncConfig, how: FolderSettings) -> None:
@@ -428,7 +427,9 @@ def _headline(folder: Path, status: FolderStatus) -> tuple[str, str]:
     if status.state == "paused":
         return f"paused {status.paused}", f"paused: {status.paused}"
     if status.state == "offline" and status.connection != "connecting":
-        return "offline", f"offline: {status.last_error}; edits are kept and sent later"
+        # Nothing is sent later by a daemon that the server has turned away for good.
+        kept = "edits are kept" if status.connection == "stopped" else "edits are kept and sent later"
+        return "offline", f"offline: {status.last_error}; {kept}"
     if status.state == "attention":
         counts = ((len(status.held), "held"), (len(status.refused), "refused"), (status.conflicts, "in conflict"))
         text = ", ".join(f"{count} {what}" for count, what in counts if count)

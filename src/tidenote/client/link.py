@@ -23,7 +23,7 @@ from tidenote.client import policy
 from tidenote.client.data_sync import DataSync, FindBlob, fetch
 from tidenote.client.journal import BrokenJournal, Journal
 from tidenote.client.policy import Close, Connect, LinkState, Poll, Stop, Wait, next_step
-from tidenote.client.rest import Rest, authorization, error_from, error_of_code
+from tidenote.client.rest import Rest, authorization, error_from, error_of_code, is_refusal
 from tidenote.client.uploads import Uploader
 from tidenote.config import SyncConfig, is_loopback
 from tidenote.errors import CODES, Action, ProtocolError, TidenoteError, UnreachableError
@@ -232,7 +232,7 @@ class Link:
         except InvalidStatus as refusal:
             raise error_from(refusal.response.status_code, bytes(refusal.response.body or b"")) from refusal
         except (OSError, WebSocketException) as error:
-            raise UnreachableError(f"no connection to {host}: {str(error) or type(error).__name__}") from error
+            raise UnreachableError(_why(error, config.sync_endpoint)) from error
 
     def _address(self) -> str:
         # With the incarnation: the device that this one was cloned from may be connected, too.
@@ -411,6 +411,16 @@ class Link:
     @staticmethod
     def _now_ms() -> int:
         return int(asyncio.get_running_loop().time() * 1000)
+
+
+def _why(error: OSError | WebSocketException, endpoint: str) -> str:
+    """Return why there is no connection, for people."""
+    server = urlsplit(endpoint).netloc.rpartition("@")[2]
+    if isinstance(error, ConnectionClosed):
+        return f"the connection to {server} broke"
+    if is_refusal(error):
+        return f"nothing listens at {server}"
+    return f"no connection to {server}: {str(error) or type(error).__name__}"
 
 
 async def _send(socket: ClientConnection, session: ClientSession) -> None:

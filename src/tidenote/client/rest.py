@@ -72,6 +72,8 @@ STALL_TIMEOUT_S: Final = 60.0
 MANIFEST_KEYS: Final = 2000
 """How many keys a page of the manifest has."""
 
+_REFUSED: Final = f"[Errno {errno.ECONNREFUSED}]"
+
 _ACCESS: Final = frozenset(("unauthorized", "forbidden", "unknown_vault", "not_found"))
 _STORAGE: Final = frozenset(("storage_full", "storage_failed", "fenced"))
 
@@ -409,14 +411,26 @@ class Rest:
             finally:
                 await response.aclose()
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise UnreachableError(
-                f"{request.url.host} does not answer: {str(error) or type(error).__name__}"
-            ) from error
+            server = request.url.netloc.decode()
+            if is_refusal(error):
+                raise UnreachableError(f"nothing listens at {server}") from error
+            raise UnreachableError(f"{server} does not answer: {str(error) or type(error).__name__}") from error
 
 
 def authorization(token: str | None) -> dict[str, str]:
     """Return the headers that say who we are."""
     return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Return whether a failure comes of this: nothing listens at the address."""
+    while error is not None:
+        # Where a name has several addresses, the errors of each of them are in the text only, or in a group.
+        parts = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
+        if any(isinstance(part, ConnectionRefusedError) or _REFUSED in str(part) for part in parts):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def error_from(status: int, body: bytes) -> TidenoteError:

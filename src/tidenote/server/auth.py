@@ -185,7 +185,7 @@ class Door:
             return Caller(console, "none") if console else _EVERYONE
         found = self.known(head)
         if found is None:
-            raise AccessError("a token is needed, and this is none that is known" if token else "a token is needed")
+            raise AccessError("this device's token is unknown or was revoked" if token else "a token is needed")
         if token:
             return Caller(found)
         if head.method not in SAFE_METHODS:
