@@ -57,6 +57,15 @@ def test_of_three_edits_of_one_text_their_changes_are_shown() -> None:
     assert "line 11" not in text
 
 
+def test_of_three_texts_without_a_base_the_equal_ends_are_left_out() -> None:
+    common = [f"line {number}\n" for number in range(50)]
+    texts = (version(name, "".join([*common, f"{name} wrote\n", *common])) for name in "abc")
+    rows = [line for line in shown(conflict(*texts)) if "│" in line]
+    assert len(rows) == 9
+    assert all("..." in row for row in (rows[0], rows[-1]))
+    assert all(part in rows[4] for part in ("a wrote", "b wrote", "c wrote"))
+
+
 def test_far_equal_lines_are_left_out() -> None:
     common = [f"line {number}" for number in range(50)]
     rows = list(aligned([*common, "a", *common], [*common, "b", *common]))

@@ -51,7 +51,10 @@ def details(note: str, conflict: ConflictDetails) -> None:
 
 
 def side_by_side(conflict: ConflictDetails) -> Table:
-    """Return the versions as columns, and only around what differs: two texts line beside line, more as changes."""
+    """Return the versions as columns, and only around what differs: two texts line beside line, more as changes.
+
+    Of more than two without a known base the ends are left out that are the same in all.
+    """
     table = Table(show_lines=False, expand=True)
     for number, source in enumerate(conflict.sources, start=1):
         table.add_column(plain(f"{number}: {author(source.device_id)} {moment(source.modified_at)}"), ratio=1)
@@ -62,7 +65,8 @@ def side_by_side(conflict: ConflictDetails) -> Table:
             table.add_row(*(_marked(line, other, known) for line, other in (pair, pair[::-1])))
     else:
         base = conflict.base.value if conflict.base else None
-        table.add_row(*(plain(_content(source, base)) for source in conflict.sources))
+        same = (0, 0) if base is not None else _same_ends([lines_of(text) for text in texts])
+        table.add_row(*(plain(_content(source, base, same)) for source in conflict.sources))
     return table
 
 
@@ -110,10 +114,24 @@ def _marked(line: str | None, other: str | None, known: set[str] | None) -> Text
     return text
 
 
-def _content(source: WireChange, base: str | None) -> str:
-    """Return a version in full, or what it changed where its base is known."""
+def _same_ends(texts: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """Return how many lines at the start and at the end of texts may be left out, since they are the same in all."""
+    if len(texts) < 2:
+        return 0, 0
+    shortest = min(map(len, texts))
+    head = next((at for at in range(shortest) if len({text[at] for text in texts}) > 1), shortest)
+    rest = shortest - head
+    tail = next((at for at in range(rest) if len({text[-1 - at] for text in texts}) > 1), rest)
+    return max(0, head - CONTEXT_LINES), max(0, tail - CONTEXT_LINES)
+
+
+def _content(source: WireChange, base: str | None, same: tuple[int, int]) -> str:
+    """Return a version without the ends that all have, or what it changed where its base is known."""
     if source.blob:
         return f"{console.counted(source.blob.size, 'byte', 'bytes')}, SHA-256 {source.blob.sha256[:12]}..."
     if source.value is None:
         return "(deleted)"
-    return source.value if base is None else "\n".join(unified(base, source.value))
+    if base is not None:
+        return "\n".join(unified(base, source.value))
+    lines, (head, tail) = lines_of(source.value), same
+    return "\n".join([*(["..."] if head else []), *lines[head : len(lines) - tail], *(["..."] if tail else [])])
