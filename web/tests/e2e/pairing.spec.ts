@@ -159,7 +159,7 @@ test("who signs out with words that the server does not have is told", async ({ 
   await page.getByRole("button", { name: "Sign out of this browser" }).click();
   let answer = (): void => undefined;
   const held = new Promise<void>((resolve) => (answer = resolve));
-  await page.route("**/api/v1/logout", async (route) => {
+  await page.route("**/api/v1/logout*", async (route) => {
     await held;
     await route.continue();
   });
