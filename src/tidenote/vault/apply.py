@@ -263,6 +263,12 @@ class Applier:
     def _remember(self, actions: Iterable[plan.Action]) -> None:
         adopted = [action.base for action in actions if isinstance(action, Adopt)]
         forgotten = [action.path for action in actions if isinstance(action, Forget)]
+        for base in adopted:
+            known = self._bases.file(base.path)
+            if known and known.arriving == base.content_hash:
+                # We put it there and were killed before its name was durable: a power cut would bring the old file
+                # back, and that would pass for an edit.
+                self._files.settle(base.disk_name)
         if adopted or forgotten:
             self._journal.set_bases(adopted, forgotten)
             for base in adopted:

@@ -147,6 +147,10 @@ class Files(Protocol):
         """
         ...
 
+    def settle(self, path: str) -> None:
+        """Make durable that a name holds what it holds: who put that there may not have come so far."""
+        ...
+
     def delete(self, path: str, expected: str) -> None:
         """Remove a file that has the hash `expected`, and the folders that this leaves empty."""
         ...
@@ -279,6 +283,11 @@ class RealFiles:
                     self._disk.unlink(parent, temporary)
             self._disk.fsync(parent)
         return self._landed(path, landing)
+
+    def settle(self, path: str) -> None:
+        """Make durable that a name holds what it holds."""
+        with self._parent(path) as (parent, _), _problems(path):
+            self._disk.fsync(parent)
 
     def delete(self, path: str, expected: str) -> None:
         """Remove a file that has the hash `expected`, and the folders that this leaves empty."""
