@@ -55,7 +55,7 @@ def test_import_brings_in_what_is_new_and_says_what_it_did(tmp_path: Path) -> No
         undo = next(line for line in done.stdout.splitlines() if line.startswith("`tidenote undo"))
         token = tidenote("pair", "--device", "laptop", "--token", "--data", here.data).stdout.strip()
         tidenote(*here.link("laptop"), "--token", token, "--once")
-        taken = tidenote(*shlex.split(undo.split("`")[1])[1:], "--dir", here.folder("laptop"))
+        taken = tidenote(*shlex.split(undo.split("`")[1])[1:], "--yes", "--dir", here.folder("laptop"))
         assert "1 note taken back" in taken.stdout
         tidenote("import", tmp_path / "old", "--data", here.data)
         assert tidenote("import", tmp_path / "nowhere", "--data", here.data, check=False).returncode == 2
