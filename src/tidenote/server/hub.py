@@ -7,10 +7,11 @@ the store's; who is told is a matter of the sessions that listen (sync.py).
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -140,9 +141,10 @@ class Hub:
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._closing = False
-        self._devices: dict[str, tuple[int, int]] = {}
-        """Device -> cursor and when it was last seen, ms since 1970; and the same as of the disk."""
+        self._devices: dict[str, dict[str, tuple[int, int]]] = {}
+        """Device -> its incarnations, each with its cursor and when it was last seen, ms since 1970."""
         self._noted: dict[str, tuple[int, int]] = {}
+        """The same of each incarnation as of the disk."""
         self._generation_lock = asyncio.Lock()
         self._next_generation_s = 0.0
         self._late: dict[str, None] = {}
@@ -242,16 +244,17 @@ class Hub:
 
     def saw(self, device_id: str, cursor: int) -> None:
         """Note up to where a device says that it has applied the log; it is written down now and then."""
-        is_new = device_id not in self._devices
-        self._devices[device_id] = (cursor, _wall_ms())
+        family = self._devices.setdefault(owner_of(device_id), {})
+        is_new = device_id not in family
+        family[device_id] = (cursor, _wall_ms())
         if is_new:
-            for surplus in surplus_incarnations({name: seen_ms for name, (_, seen_ms) in self._devices.items()}):
-                del self._devices[surplus]
+            for surplus in surplus_incarnations({name: seen_ms for name, (_, seen_ms) in family.items()}):
+                del family[surplus]
                 self._noted.pop(surplus, None)
 
     async def note_devices(self) -> None:
         """Write down how far devices are, if that is news."""
-        news = {device: seen for device, seen in self._devices.items() if self._is_news(device, *seen)}
+        news = {device: seen for device, seen in self._seen() if self._is_news(device, *seen)}
         if news:
             await self.work(_note_devices, news)
             self._noted |= news
@@ -259,15 +262,14 @@ class Hub:
     async def devices(self) -> list[Device]:
         """Return how far devices are, as of now."""
         known = {device.device_id: device for device in await self._read(self._store.devices, self.name)}
-        for device_id, (cursor, seen_ms) in self._devices.items():
+        for device_id, (cursor, seen_ms) in self._seen():
             known[device_id] = Device(device_id, cursor, self.epoch, seen_ms)
         return [known[device_id] for device_id in sorted(known)]
 
     async def forget_device(self, owner: str) -> None:
         """Forget how far a device and its incarnations are: they do not come back."""
-        for seen in (self._devices, self._noted):
-            for device_id in [name for name in seen if owner_of(name) == owner]:
-                del seen[device_id]
+        self._devices.pop(owner, None)
+        self._noted = {name: seen for name, seen in self._noted.items() if owner_of(name) != owner}
         await self._write(self._store.forget_device, self.name, owner)
 
     async def set_on_tie(self, on_tie: str) -> None:
@@ -278,6 +280,10 @@ class Hub:
         """
         info = await self._write(self._store.set_on_tie, self.name, on_tie)
         self.info = replace(self.info, on_tie=info.on_tie)
+
+    def _seen(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        """Yield device ids, with incarnation, each with how far it was, and when it said so."""
+        return itertools.chain.from_iterable(family.items() for family in self._devices.values())
 
     def _is_news(self, device_id: str, cursor: int, seen_ms: int) -> bool:
         noted = self._noted.get(device_id)
