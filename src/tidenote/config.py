@@ -193,6 +193,11 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def leads_here(url: str) -> bool:
+    """Say whether an address leads to this machine itself: no proxy does, and nobody else gets there by it."""
+    return is_loopback(urlsplit(url).hostname or "")
+
+
 def load_server_config(
     flags: Mapping[str, object] | None = None,
     *,

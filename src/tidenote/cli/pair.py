@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 import typer
 
 from tidenote.cli import console
 from tidenote.cli.local import Data, Settings, ask
 from tidenote.cli.texts import moment
-from tidenote.config import is_loopback
+from tidenote.config import leads_here
 
 Role = Literal["reader", "editor", "owner"]
 
@@ -45,7 +44,7 @@ def pair(
         return
     console.say(f"A one-time link, good until {moment(made.expires_at)[-5:]}:")
     console.say(f"\n  {made.link}\n")
-    is_local = is_loopback(urlsplit(made.link).hostname or "")
+    is_local = leads_here(made.link)
     if not is_local:
         _show_code(made.link)
     console.say(f"A folder joins with: tidenote sync DIR --link '{made.link}'")

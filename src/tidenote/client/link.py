@@ -25,7 +25,7 @@ from tidenote.client.journal import BrokenJournal, Journal
 from tidenote.client.policy import Close, Connect, LinkState, Poll, Stop, Wait, next_step
 from tidenote.client.rest import Rest, authorization, error_from, error_of_code, is_refusal
 from tidenote.client.uploads import Uploader
-from tidenote.config import SyncConfig, is_loopback
+from tidenote.config import SyncConfig, leads_here
 from tidenote.errors import CODES, Action, ProtocolError, TidenoteError, UnreachableError
 from tidenote.wire.messages import PROTOCOL_VERSION, encode
 from tidenote.wire.session import ClientSession, Failed, Noticed, Received
@@ -214,7 +214,6 @@ class Link:
             TidenoteError: why it ended; it returns if the link was closed by its owner.
         """
         config = self._config
-        host = urlsplit(config.sync_endpoint).hostname or ""
         try:
             async with connect(
                 self._address(),
@@ -225,7 +224,7 @@ class Link:
                 ping_interval=config.heartbeat_interval_ms / 1000,
                 ping_timeout=config.heartbeat_timeout_ms / 1000,
                 close_timeout=CLOSE_TIMEOUT_S,
-                proxy=None if is_loopback(host) else True,
+                proxy=None if leads_here(config.sync_endpoint) else True,
                 logger=_socket_logger,
             ) as socket:
                 await self._converse(socket)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 
 from tidenote.client.rest import authorization, error_from
-from tidenote.config import is_loopback
+from tidenote.config import leads_here
 from tidenote.errors import ConfigError, ProtocolError, UnreachableError
 from tidenote.wire.messages import Redeemed, RedeemRequest, decode, encode
 
@@ -92,6 +92,4 @@ async def leave(link: Link, token: str) -> None:
 
 
 def _client(link: Link) -> httpx.AsyncClient:
-    # A proxy never leads to this machine itself.
-    trust_env = not is_loopback(urlsplit(link.url).hostname or "")
-    return httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=trust_env)
+    return httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=not leads_here(link.url))

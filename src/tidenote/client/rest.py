@@ -15,11 +15,10 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
-from tidenote.config import SyncConfig, is_loopback
+from tidenote.config import SyncConfig, leads_here
 from tidenote.core.version import BlobRef, Dot
 from tidenote.errors import (
     CODES,
@@ -94,8 +93,7 @@ class Rest:
             base_url=endpoint,
             headers=authorization(config.token),
             timeout=httpx.Timeout(STALL_TIMEOUT_S, connect=config.connect_timeout_ms / 1000),
-            # A proxy never leads to this machine itself.
-            trust_env=not is_loopback(urlsplit(endpoint).hostname or ""),
+            trust_env=not leads_here(endpoint),
             verify=endpoint.startswith("https:"),
         )
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlsplit
 
 import segno
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
 import tidenote
-from tidenote.config import is_loopback
+from tidenote.config import leads_here
 from tidenote.core.keys import owner_of
 from tidenote.errors import AccessError, ProtocolError
 from tidenote.server.api import Asked, Parts, Vault, caller_of, open_hub, read_body
@@ -209,8 +208,7 @@ def _entry(
 def _base_url(service: Service, head: Head) -> str:
     """Return the address to put into a link: the one that the caller uses, if others can use it, too."""
     asked = f"{head.scheme}://{head.headers.get('host', '')}"
-    is_local = is_loopback(urlsplit(asked).hostname or "")
-    return service.base_url if service.config.public_url or is_local else asked
+    return service.base_url if service.config.public_url or leads_here(asked) else asked
 
 
 def _cookie(service: Service, head: Head, token: str) -> dict[str, str]:
