@@ -20,7 +20,7 @@ from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
 from tidenote.core.keys import key_of_path, owner_of
 from tidenote.core.register import join_all
-from tidenote.core.version import SERVER_PREFIX, Change, Dot, Version
+from tidenote.core.version import Change, Dot, Version, is_server
 from tidenote.server.store.memory import MemoryStore
 from tidenote.wire.messages import encode, from_change
 
@@ -304,7 +304,7 @@ class NoResurrection(Checker):
     def committed(self, vault: str, batch: Batch, store: MemoryStore, wall_ms: int) -> None:
         for version in batch.versions:
             change = version.change
-            if change.value is None or change.dot.device_id.startswith(SERVER_PREFIX) or self.is_restored:
+            if change.value is None or is_server(change.dot.device_id) or self.is_restored:
                 continue
             text = (owner_of(change.dot.device_id), change.value)
             self.sent[text] += 1
@@ -354,7 +354,7 @@ class NoPhantomDelete(Checker):
             if not change.deleted or self.is_restored:
                 continue
             owner, path = owner_of(change.dot.device_id), change.key.partition(":")[2]
-            if owner.startswith(SERVER_PREFIX):
+            if is_server(owner):
                 if path not in self._named() and not self._gave_way(change):
                     raise self.fail(f"the server deleted {change.key}, which nobody did")
                 continue
@@ -477,7 +477,7 @@ class LoserKept(Checker):
             self.versions[vault, version.change.key, version.dot] = version.change.content_hash
             self.at_path.setdefault(version.change.key.partition(":")[2], set()).update(tokens(version.change.value))
             self.meanings.setdefault((vault, version.change.key, version.dot), []).append(tokens(version.change.value))
-            if version.change.dot.device_id.startswith(SERVER_PREFIX):
+            if is_server(version.change.dot.device_id):
                 self._check_merge(vault, version, store)
             else:
                 self._check_seen(vault, version.change, store)

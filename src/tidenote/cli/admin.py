@@ -8,7 +8,6 @@ import typer
 
 from tidenote.cli import console
 from tidenote.cli.local import Data, Settings, Vault, ask
-from tidenote.errors import TidenoteError
 
 if TYPE_CHECKING:
     from tidenote.wire.messages import DeviceEntry
@@ -65,12 +64,8 @@ def revoke(
     """Let a device in no longer. Its connections end at once; what it has, it keeps."""
     from tidenote.wire.messages import RevokeRequest
 
-    try:
+    with console.unless_found("`tidenote devices` lists them"):
         ask(dict[str, Any], "POST", "devices/revoke", RevokeRequest(device), data=data, config=config)
-    except TidenoteError as error:
-        if error.code != "not_found":
-            raise
-        console.fail(f"{error.message}; `tidenote devices` lists them")
     console.say(f"{device} is let in no longer")
 
 

@@ -10,11 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tidenote.cli import console
-from tidenote.cli.texts import author, lines_of, moment, places, plain, terminal, unified
+from tidenote.cli.texts import CONTEXT_LINES, author, lines_of, moment, places, plain, terminal, unified
 from tidenote.wire.messages import ConflictDetails, ConflictEntry, WireChange
-
-CONTEXT_LINES: Final = 3
-"""How many lines are shown around those that differ."""
 
 MAX_ALIGNED_LINES: Final = 5000
 """Longer texts are shown one beside the other without looking for what is alike."""

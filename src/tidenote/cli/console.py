@@ -11,7 +11,8 @@ import sqlite3
 import sys
 import traceback
 import unicodedata
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -90,6 +91,12 @@ def counted(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
+def named(names: Sequence[str], most: int) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def warn(text: str) -> None:
     """Print a line on stderr."""
     typer.echo(f"tidenote: {harmless(text)}", err=True)
@@ -99,6 +106,24 @@ def fail(text: str, status: int = 1) -> NoReturn:
     """Print one line on stderr and end with a status other than 0."""
     warn(text)
     raise typer.Exit(status)
+
+
+@contextmanager
+def unless_found(step: str) -> Iterator[None]:
+    """Say what to do if the server does not know what was named.
+
+    Args:
+        step: what to do.
+
+    Raises:
+        typer.Exit: it does not know it, after saying so.
+    """
+    try:
+        yield
+    except TidenoteError as error:
+        if error.code != "not_found":
+            raise
+        fail(f"{error.message}; {step}")
 
 
 def explain(error: BaseException) -> str:

@@ -14,7 +14,6 @@ from tidenote.cli import console
 from tidenote.cli.linked import Dir, Note, ask_server, key_of, linked, path_of
 from tidenote.cli.moments import HELP as TIME_HELP
 from tidenote.cli.moments import parse_moment
-from tidenote.errors import TidenoteError
 
 if TYPE_CHECKING:
     from tidenote.cli.past_view import Told
@@ -58,7 +57,7 @@ def history(
 
 async def _tell(rest: Rest, key: str, limit: int, *, diff: bool) -> Told:
     from tidenote.cli.past_view import Told, difference
-    from tidenote.core.version import SERVER_PREFIX, Dot
+    from tidenote.core.version import Dot, is_server
 
     # One more than is shown, so that the last one's parent is known by its number.
     versions = await _versions(rest, key, limit + 1 if limit else None)
@@ -81,7 +80,7 @@ async def _tell(rest: Rest, key: str, limit: int, *, diff: bool) -> Told:
         if diff:
             before = _before(version, versions[place + 1 :])
             told.diffs[version.receipt] = difference(await text_of(before), await text_of(version))
-        elif sources > 1 and version.device_id.startswith(SERVER_PREFIX):
+        elif sources > 1 and is_server(version.device_id):
             await text_of(version)
     return told
 
@@ -237,12 +236,8 @@ def undo(
     _check_json_asks_nothing(as_json=as_json, yes=yes, dry_run=dry_run)
     since_ms = moment(since)
     folder = linked(folder)
-    try:
+    with console.unless_found("`tidenote devices` on the server lists them"):
         seen = ask_server(folder, lambda rest: rest.undo(UndoRequest(device, since_ms, dry_run=True)))
-    except TidenoteError as error:
-        if error.code != "not_found":
-            raise
-        console.fail(f"{error.message}; `tidenote devices` on the server lists them")
     _ask_first(
         folder,
         seen,
@@ -361,13 +356,9 @@ def ask_about(note: str, folder: Path, question: Callable[[Rest], Awaitable[T]],
     Raises:
         typer.Exit: there is none, or was none then, after saying so.
     """
-    try:
+    history_of = f"`tidenote history {shlex.quote(note)}` lists what there was"
+    with console.unless_found(hint or f"{history_of}, `tidenote trash list` what was deleted"):
         return ask_server(folder, question)
-    except TidenoteError as error:
-        if error.code != "not_found":
-            raise
-        history_of = f"`tidenote history {shlex.quote(note)}` lists what there was"
-        console.fail(f"{error.message}; {hint or f'{history_of}, `tidenote trash list` what was deleted'}")
 
 
 def moment(text: str) -> int:

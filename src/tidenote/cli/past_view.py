@@ -8,7 +8,7 @@ from typing import Final
 
 from tidenote.cli.linked import path_of
 from tidenote.cli.texts import author, listed, moment, places, plain, unified
-from tidenote.core.version import SERVER_PREFIX
+from tidenote.core.version import is_server
 from tidenote.wire.messages import HistoryEntry, MergeDetails, RefusedNote, RestoredNote, TrashEntry
 
 REASON: Final = {
@@ -57,7 +57,7 @@ def history(told: Told) -> Iterator[str]:
 
 def writer(device_id: str) -> str:
     """Return who wrote a version."""
-    return "server" if device_id.startswith(SERVER_PREFIX) else device_id
+    return "server" if is_server(device_id) else device_id
 
 
 def _notes(
@@ -94,7 +94,7 @@ def _notes(
 
 def _restored(version: HistoryEntry, told: Told, parents: Sequence[HistoryEntry | None]) -> str | None:
     """Return which version came back, or that a person settled a merge; None if it is neither, or not known."""
-    if not version.device_id.startswith(SERVER_PREFIX) or version.deleted or version.merged_from or len(parents) != 1:
+    if not is_server(version.device_id) or version.deleted or version.merged_from or len(parents) != 1:
         return None
     (before,) = parents
     same = (old for old in told.versions if old.receipt < version.receipt and old.sha256 == version.sha256)

@@ -132,8 +132,7 @@ def _paths(title: str, paths: list[HeldPath]) -> Iterator[str]:
     for held in paths:
         by_reason.setdefault(held.reason or held.why, []).append(held.path)
     for reason, names in by_reason.items():
-        more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-        yield f"{title}: {', '.join(names[:MAX_LISTED])}{more}: {reason}"
+        yield f"{title}: {console.named(names, MAX_LISTED)}: {reason}"
 
 
 def _ago(seconds: float) -> str:

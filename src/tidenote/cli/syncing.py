@@ -24,7 +24,7 @@ from tidenote.client.journal import BrokenJournal
 from tidenote.client.pairing import Link, leave, parse_link, redeem
 from tidenote.config import ENVIRONMENT_PREFIX, SyncConfig, load_sync_config
 from tidenote.core.keys import STATE_FOLDER, key_of_path
-from tidenote.core.version import SERVER_PREFIX
+from tidenote.core.version import is_server
 from tidenote.errors import ConfigError, TidenoteError, UnreachableError
 from tidenote.vault.daemon import FolderDaemon, FolderReplaced, FolderSettings
 from tidenote.vault.folder import (
@@ -200,7 +200,7 @@ def _new_device_id() -> str:
 def _host_name() -> str:
     """Return an id that tells people which machine it is."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", platform.node().partition(".")[0]).strip("-")[:40] or "device"
-    if name.startswith(SERVER_PREFIX):
+    if is_server(name):
         name = f"host-{name}"
     return name
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tidenote.cli import console
 from tidenote.core.diff import Edit, Steps, diff
-from tidenote.core.version import SERVER_PREFIX
+from tidenote.core.version import is_server
 from tidenote.wire.messages import WireSpot
 
 CONTEXT_LINES: Final = 3
@@ -28,7 +28,7 @@ def terminal() -> Console:
 
 def author(device_id: str) -> str:
     """Return who wrote a version, as people say it."""
-    return "the server" if device_id.startswith(SERVER_PREFIX) else device_id
+    return "the server" if is_server(device_id) else device_id
 
 
 def moment(time_ms: int | None) -> str:

@@ -99,5 +99,4 @@ async def _import(folder: Path, vault: str, data: Path | None, config: Path | No
 
 def _remark(one: str, many: str, what: str, notes: list[str]) -> None:
     if notes:
-        named = ", ".join(notes[:MAX_NAMED]) + (f" and {len(notes) - MAX_NAMED} more" if notes[MAX_NAMED:] else "")
-        console.say(f"{console.counted(len(notes), one, many)} {what}: {named}")
+        console.say(f"{console.counted(len(notes), one, many)} {what}: {console.named(notes, MAX_NAMED)}")

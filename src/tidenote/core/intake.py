@@ -18,7 +18,7 @@ from tidenote.core.merged import Merge
 from tidenote.core.register import Register
 from tidenote.core.resolve import Settlement, resolve
 from tidenote.core.sides import OnTie
-from tidenote.core.version import SERVER_PREFIX, UNDATED, Change, Dot, Record, Version
+from tidenote.core.version import SERVER_PREFIX, UNDATED, Change, Dot, Record, Version, is_server
 from tidenote.errors import RefusedChange
 
 MAX_ROUNDS: Final = 8
@@ -290,7 +290,7 @@ class _Intake:
         change = version.change
         seen = Register.of(change).context
         marks = frozenset(other.dot for other in before.siblings if other.conflict and seen.covers(other.dot))
-        if not marks or change.conflict or change.dot.device_id.startswith(SERVER_PREFIX):
+        if not marks or change.conflict or is_server(change.dot.device_id):
             return version
         if change.deleted:
             if change.moved_to:

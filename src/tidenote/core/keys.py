@@ -11,7 +11,7 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-from tidenote.core.version import SERVER_PREFIX
+from tidenote.core.version import is_server
 from tidenote.errors import RefusedChange
 
 MAX_KEY_BYTES: Final = 1024
@@ -141,7 +141,7 @@ def check_device_id(device_id: str, *, allow_server: bool = False) -> None:
     """
     if not _DEVICE_ID.fullmatch(device_id):
         raise RefusedChange("a device id is 1 to 64 of A-Z a-z 0-9 . _ - (and ~n)", "bad_device")
-    if device_id.startswith(SERVER_PREFIX) and not allow_server:
+    if is_server(device_id) and not allow_server:
         raise RefusedChange("device ids that start with server are reserved", "bad_device")
 
 

@@ -13,6 +13,11 @@ SERVER_PREFIX: Final = "server"
 """Device ids that start with this are the server's own authors (`server.<epoch>`)."""
 
 
+def is_server(device_id: str) -> bool:
+    """Say whether an author is a server: of a merge, or of what a person asked it for."""
+    return device_id.startswith(SERVER_PREFIX)
+
+
 class Dot(NamedTuple):
     """Lamport time and author of a change: its name within a key, and the order of last-writer-wins."""
 

@@ -21,7 +21,7 @@ from typing import IO, Final
 
 from tidenote.core.history import as_of, winner
 from tidenote.core.keys import path_of_key
-from tidenote.core.version import SERVER_PREFIX, Record
+from tidenote.core.version import Record, is_server
 from tidenote.errors import ConfigError, StorageError
 from tidenote.server.backup import Step, copy_database, disk_errors, unwatched
 from tidenote.server.blobs import blob_path
@@ -138,7 +138,7 @@ def _kept(records: Sequence[Record], wanted: Record) -> Record | None:
 def _author(record: Record) -> str:
     """Return who wrote a version, without what only machines tell one server's generation from another by."""
     author = record.dot.device_id
-    return "server" if author.startswith(SERVER_PREFIX) else author
+    return "server" if is_server(author) else author
 
 
 def _beside(path: str, what: str) -> str:

@@ -14,7 +14,7 @@ from litestar.params import FromQuery, QueryParameter
 
 from tidenote.core.keys import check_key, owner_of, path_of_key
 from tidenote.core.merged import Merge
-from tidenote.core.version import SERVER_PREFIX, Dot, Record
+from tidenote.core.version import Dot, Record, is_server
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
 from tidenote.server import history
 from tidenote.server.api import Asked, Parts, Vault, caller_of, open_for_writing, open_hub, read_body
@@ -245,7 +245,7 @@ def _version(store: Store, vault: str, merge: Merge, key: str, dot: Dot) -> Vers
 
 def _merge_details(record: Record, past: Past, merge: Merge) -> MergeDetails | None:
     """Return of what the server merged a version; None if it did not, or that cannot be told any more."""
-    union = union_of(record, past) if record.dot.device_id.startswith(SERVER_PREFIX) else None
+    union = union_of(record, past) if is_server(record.dot.device_id) else None
     merged = merge_again(union, past, merge) if union else None
     if union is None or merged is None:
         return None

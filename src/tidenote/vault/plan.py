@@ -28,7 +28,7 @@ from typing import Final
 
 from tidenote.client.journal import BaseEntry
 from tidenote.core.keys import MAX_NAME_BYTES
-from tidenote.core.version import SERVER_PREFIX, Dot
+from tidenote.core.version import Dot, is_server
 from tidenote.vault.bases import Bases, DiskTraits
 
 MAX_DELETIONS: Final = 10
@@ -78,7 +78,7 @@ class Remote:
     @property
     def by_server(self) -> bool:
         """Whether the log settled it by itself, so that no person deleted what is there."""
-        return self.dot.device_id.startswith(SERVER_PREFIX)
+        return is_server(self.dot.device_id)
 
 
 # ---------------------------------------------------------------------------------------------- outcomes
