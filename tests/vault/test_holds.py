@@ -67,6 +67,11 @@ async def fill(here: Site, **more: bytes) -> None:
     assert len(tree(here.folder("b"))) == len(NOTES) + len(more)
 
 
+def remove_many(here: Site, device: str) -> None:
+    for path in MANY:
+        (here.folder(device) / path).unlink()
+
+
 def shown(here: Site) -> set[str]:
     """Return the keys that the server shows."""
     store = here.server.service.store
@@ -84,8 +89,7 @@ async def nothing_is_held(here: Site, daemon: FolderDaemon) -> None:
 async def test_many_deletions_that_go_out(tmp_path: Path, how: Decide, decision: HoldDecision) -> None:
     async with site(tmp_path) as here:
         await fill(here)
-        for path in MANY:
-            (here.folder("a") / path).unlink()
+        remove_many(here, "a")
         async with here.running("a") as a:
             await eventually(lambda: a.holds() == {"delete_out": frozenset(MANY)}, "they are held")
             await how(here, a, "delete_out", decision)
@@ -101,8 +105,7 @@ async def test_many_deletions_that_go_out(tmp_path: Path, how: Decide, decision:
 async def test_many_deletions_that_come_in(tmp_path: Path, how: Decide, decision: HoldDecision) -> None:
     async with site(tmp_path) as here:
         await fill(here)
-        for path in MANY:
-            (here.folder("b") / path).unlink()
+        remove_many(here, "b")
         await here.once("b", confirm_deletes=True)
         async with here.running("a") as a, here.running("b"):
             await eventually(lambda: a.holds() == {"delete_in": frozenset(MANY)}, "they are held")
@@ -160,8 +163,7 @@ async def test_a_decision_waits_until_the_disk_has_room(
 
     async with site(tmp_path) as here:
         await fill(here)
-        for path in MANY:
-            (here.folder("a") / path).unlink()
+        remove_many(here, "a")
         async with here.running("a") as a:
             await eventually(lambda: a.holds() == {"delete_out": frozenset(MANY)}, "they are held")
             with monkeypatch.context() as patch:
@@ -183,8 +185,7 @@ async def test_a_decision_ends_with_a_journal_that_fails(tmp_path: Path, monkeyp
 
     async with site(tmp_path) as here:
         await fill(here)
-        for path in MANY:
-            (here.folder("a") / path).unlink()
+        remove_many(here, "a")
         await here.once("a")
         async with here.daemon("a") as a:
             await a.once()
@@ -288,8 +289,7 @@ async def test_a_quarantine_outlives_a_restart_and_an_epoch(tmp_path: Path, monk
 async def test_a_device_that_polls_or_syncs_once_hears_of_a_decision(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         await fill(here)
-        for path in MANY:
-            (here.folder("a") / path).unlink()
+        remove_many(here, "a")
         report = await here.once("a")
         assert len(report.held) == len(MANY)
         polling = here.config("a", enable_websocket=False, sync_interval_ms=50)
@@ -298,8 +298,7 @@ async def test_a_device_that_polls_or_syncs_once_hears_of_a_decision(tmp_path: P
             await at_the_server(here, a, "delete_out", "refuse")
             await nothing_is_held(here, a)
             assert tree(here.folder("a")) == NOTES
-        for path in MANY:
-            (here.folder("a") / path).unlink()
+        remove_many(here, "a")
         async with here.daemon("a") as a:
             await a.once(30)
             await at_the_server(here, a, "delete_out", "confirm")
@@ -310,8 +309,7 @@ async def test_a_device_that_polls_or_syncs_once_hears_of_a_decision(tmp_path: P
 async def test_a_decision_about_less_than_is_held_now_is_for_that_only(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         await fill(here)
-        for path in MANY:
-            (here.folder("a") / path).unlink()
+        remove_many(here, "a")
         async with here.running("a") as a:
             await eventually(a.holds, "they are held")
             assert a.decide("delete_out", "refuse", [*MANY[:3], "20.md", "unknown.md"]) == 3
@@ -327,8 +325,7 @@ async def test_the_server_is_told_again_when_it_may_have_forgotten(
     monkeypatch.setattr(holds_module, "REPEAT_POLLING_S", 0.1)
     async with site(tmp_path) as here:
         await fill(here)
-        for path in MANY:
-            (here.folder("a") / path).unlink()
+        remove_many(here, "a")
         async with here.running("a") as a:
             await eventually(a.holds, "they are held")
             for _ in range(2):
@@ -345,8 +342,7 @@ async def test_a_server_that_knows_no_holds_is_left_alone(tmp_path: Path, monkey
 
     async with site(tmp_path) as here:
         await fill(here)
-        for path in MANY:
-            (here.folder("a") / path).unlink()
+        remove_many(here, "a")
         async with here.running("a") as a:
             monkeypatch.setattr(a.client, "report_holds", unknown)
             await eventually(lambda: a.holds() and asked, "they are held")

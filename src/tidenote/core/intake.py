@@ -18,7 +18,7 @@ from tidenote.core.merged import Merge
 from tidenote.core.register import Register
 from tidenote.core.resolve import Settlement, resolve
 from tidenote.core.sides import OnTie
-from tidenote.core.version import SERVER_PREFIX, UNDATED, Change, Dot, Record, Version, is_server
+from tidenote.core.version import SERVER_PREFIX, UNDATED, Change, Dot, Record, Version, is_server, weight_of
 from tidenote.errors import RefusedChange
 
 MAX_ROUNDS: Final = 8
@@ -226,12 +226,12 @@ class _Intake:
     def has_room(self, key: str, changes: Sequence[Change]) -> bool:
         """Say whether a key's siblings stay small enough for one message, or at least do not grow."""
         before = self.register(key)
-        if _weight([*before.siblings, *changes]) <= MAX_SIBLINGS_BYTES:
+        if weight_of([*before.siblings, *changes]) <= MAX_SIBLINGS_BYTES:
             return True
         after = before
         for change in changes:
             after = after.join(Register.of(change))
-        grows = _weight(after.siblings) > max(_weight(before.siblings), MAX_SIBLINGS_BYTES)
+        grows = weight_of(after.siblings) > max(weight_of(before.siblings), MAX_SIBLINGS_BYTES)
         return not grows or len(after.siblings) == 1
 
     def append(self, version: Version) -> None:
@@ -339,10 +339,6 @@ class _Intake:
         return self.view.had_content(key, content_hash) or any(
             record is not None and record.content_hash == content_hash for record in replaced_now
         )
-
-
-def _weight(changes: Iterable[Change]) -> int:
-    return sum(change.weight for change in changes)
 
 
 def server_author(epoch: str) -> str:

@@ -6,6 +6,7 @@ Immutable. How versions compete is register.py's matter; how they look in JSON i
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -123,6 +124,11 @@ class Change:
             and self.base == other.base
             and self.merged_from == other.merged_from
         )
+
+
+def weight_of(changes: Iterable[Change]) -> int:
+    """Return about how many bytes changes take in a message, together."""
+    return sum(change.weight for change in changes)
 
 
 @dataclass(frozen=True, slots=True)

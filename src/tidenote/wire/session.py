@@ -18,7 +18,7 @@ from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Taken
 from tidenote.core.keys import owner_of
 from tidenote.core.register import join_all
-from tidenote.core.version import Change, Dot
+from tidenote.core.version import Change, Dot, weight_of
 from tidenote.errors import ProtocolError, RefusedChange
 from tidenote.wire.messages import (
     MAX_MESSAGE_BYTES,
@@ -533,7 +533,7 @@ class ServerSession:
 
 def size_of(entry: CrdtEntry) -> int:
     """Return about how many bytes an entry takes in a message."""
-    return sum(change.weight for change in entry.register.siblings)
+    return weight_of(entry.register.siblings)
 
 
 # ---------------------------------------------------------------------------------------------- client

@@ -25,7 +25,6 @@ function copiedByCommand(text: string): boolean {
   };
   document.addEventListener("copy", give, { once: true });
   // Deprecated, and the only way there.
-
   const isCopied = document.execCommand("copy");
   document.removeEventListener("copy", give);
   return isCopied;
