@@ -285,16 +285,23 @@ async def test_a_device_that_makes_up_incarnations_is_remembered_with_some_of_th
         now_ms = 0
         monkeypatch.setattr("tidenote.server.hub._wall_ms", lambda: now_ms)
         hub.saw("laptop", 1)
-        for number in range(2, 200):
-            now_ms = number
-            hub.saw(f"phone~{number}", number)
-            if number % 50 == 0:
-                await hub.note_devices()
+
+        async def make_up(numbers: range) -> None:
+            nonlocal now_ms
+            for number in numbers:
+                now_ms = number
+                hub.saw(f"phone~{number}", number)
+
+        for start in range(2, 200, 50):
+            async with asyncio.TaskGroup() as group:
+                # The next ones turn up while the ones before them are written down.
+                group.create_task(hub.note_devices())
+                group.create_task(make_up(range(start, min(start + 50, 200))))
         await hub.note_devices()
         newest = {f"phone~{number}" for number in range(200 - MAX_INCARNATIONS, 200)}
         assert {device.device_id for device in await hub.devices()} == newest | {"laptop"}
         assert {device.device_id for device in service.store.devices("main")} == newest | {"laptop"}
-        assert len(hub._devices) == len(hub._noted) == MAX_INCARNATIONS + 1
+        assert len(list(hub._seen())) == len(hub._noted) == MAX_INCARNATIONS + 1
 
 
 async def test_what_is_no_news_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,7 +257,9 @@ class Hub:
         news = {device: seen for device, seen in self._seen() if self._is_news(device, *seen)}
         if news:
             await self.work(_note_devices, news)
-            self._noted |= news
+            # Some may be surplus by now, or forgotten: what was written of them is not kept in mind.
+            held = dict(self._seen())
+            self._noted |= {device: seen for device, seen in news.items() if device in held}
 
     async def devices(self) -> list[Device]:
         """Return how far devices are, as of now."""
