@@ -108,4 +108,4 @@ def test_a_part_that_cannot_start_ends_the_demo_with_a_reason(here: World) -> No
     done = tidenote("demo", "--dir", here.root / "demo", "--port", str(here.port), check=False)
     assert done.returncode == 1
     assert re.search(rf"server \| tidenote: port {here.port} .*--port", done.stdout)
-    assert "the server did not start" in done.stderr
+    assert done.stderr == "tidenote: the server did not start; what it printed is above\n"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT
@@ -95,8 +96,10 @@ async def _part(name: str, *args: str | Path, up_when: tuple[str, ...]) -> Async
     except TimeoutError:
         console.fail(f"the {name} was not up within {START_TIMEOUT_S:.0f} s; what it printed is above")
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        if process.returncode is None:
+            # Its own `terminate` would reap a process that has ended before the loop does, which would complain of it.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
         await process.wait()
         await printing
 
