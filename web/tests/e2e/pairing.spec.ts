@@ -1,5 +1,6 @@
 /** Who gets in, who does not, and who is thrown out: one-time links, roles, revocation. */
 import type { Page } from "@playwright/test";
+import { readFile } from "node:fs/promises";
 
 import { anotherBrowser, editorOf, eventually, expect, openNote, test } from "./fixtures";
 import { expirePairings, type Server } from "./processes";
@@ -112,15 +113,22 @@ test("a revoked browser is cut off while it is open, and keeps what was not sent
   await editorOf(phone).click();
   await phone.keyboard.press("Control+Home");
   await phone.keyboard.type("not sent ");
-  await expect(phone.getByText(/1 change waits/).first()).toBeVisible();
+  const attached = { name: "old.csv", mimeType: "text/csv", buffer: Buffer.from([0xfc]) };
+  await phone.locator("input[type=file]").setInputFiles(attached);
+  await expect(phone.getByText(/2 changes wait/).first()).toBeVisible();
 
   // After a reload, too; and with a new link everything goes where it was meant to go.
   await phone.reload();
   await expect(phone.getByRole("heading", { name: "This browser was revoked" })).toBeVisible();
-  await expect(phone.getByText("1 note has words that the server does not have")).toBeVisible();
+  await expect(phone.getByText("2 notes have words that the server does not have")).toBeVisible();
+  const download = phone.waitForEvent("download");
+  await phone.getByRole("button", { name: "Download: attachments/old.csv" }).click();
+  expect(await readFile(await (await download).path())).toEqual(attached.buffer);
   await pair(phone, await makeLink(page, "reads and writes"), "phone");
   await eventually(
-    async () => (await (await page.request.get("/api/v1/notes/Lost.md")).text()) === "not sent before\n",
+    async () =>
+      (await (await page.request.get("/api/v1/notes/Lost.md")).text()) ===
+      "not sent [old.csv](attachments/old.csv)before\n",
     "the server has what was not sent",
   );
 });

@@ -4,6 +4,7 @@ import type { Extension } from "@codemirror/state";
 
 import { keyOfPath, type Replica } from "../../sync";
 import { relativeAddress } from "../preview/links";
+import { textIn } from "./text";
 
 /** The folder of the vault for what is attached. */
 const FOLDER = "attachments";
@@ -70,8 +71,9 @@ async function attachNow(place: Place, files: readonly File[], attaching: Attach
       const target = await freePath(replica, file);
       const type = file.type || "application/octet-stream";
       const key = keyOfPath(target);
-      if (key.startsWith("note:")) await replica.put(key, await file.text(), { base: [] });
-      else await replica.putBlob(key, file, type);
+      const text = key.startsWith("note:") ? await textIn(file) : null;
+      if (text === null) await replica.putBlob(key, file, type);
+      else await replica.put(key, text, { base: [] });
       if (!place.view.dom.isConnected) throw new Error("the note was left");
       insert(place, linkTo(target, path, type.startsWith("image/")));
       done(file.name);

@@ -9,6 +9,7 @@ import { EditorView } from "@codemirror/view";
 
 import { type Dot, type Note, pathOfKey, type Replica, TidenoteError } from "../../sync";
 import { fromEditor, type LineEnd, lineEndOf, toEditor } from "./lines";
+import { textIn } from "./text";
 import { fresh, hasUnsent, receive, save, saved, saveFailed, unsent } from "./unsent";
 
 /**
@@ -265,12 +266,7 @@ export class NoteSession {
 async function textOf(note: Note, replica: Replica): Promise<string | null> {
   if (!note.blob) return note.text;
   if (!note.key.startsWith("note:")) return null;
-  const bytes = await (await replica.blob(note.blob.sha256)).arrayBuffer();
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return null;
-  }
+  return textIn(await replica.blob(note.blob.sha256));
 }
 
 function unreached(error: unknown): undefined {

@@ -1,4 +1,6 @@
 // @vitest-environment jsdom
+import { File as NodeFile } from "node:buffer";
+
 import { EditorState } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import { expect, test, vi } from "vitest";
@@ -65,4 +67,23 @@ test("a note that was left gets no link, and that is said", async () => {
   await done;
   expect(text()).toBe("one");
   expect(told).toEqual(["failed a.png"]);
+});
+
+test.each([
+  ["UTF-8", "a.csv", [0xc3, 0xbc, 0], "put"],
+  ["a byte-order mark", "a.csv", [0xef, 0xbb, 0xbf, 0x61], "put"],
+  ["Latin-1", "a.csv", [0xfc], "putBlob"],
+  ["no text by its name", "a.png", [0x61], "putBlob"],
+])("%s is stored byte for byte", async (_, name, bytes, by) => {
+  let stored: string | Blob = "";
+  const put = (_: string, what: string | Blob): Promise<void> => {
+    stored = what;
+    return Promise.resolve();
+  };
+  const { view, attaching } = setup("");
+  const replica = { get: () => Promise.resolve(null), [by]: put } as unknown as Replica;
+  // Those of jsdom cannot be read.
+  const file = new NodeFile([new Uint8Array(bytes)], name) as unknown as File;
+  await attach(view, [file], 0, { ...attaching, replica });
+  expect([...new Uint8Array(await new Response(stored).arrayBuffer())]).toEqual(bytes);
 });
