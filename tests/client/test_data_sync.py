@@ -362,6 +362,20 @@ async def test_a_lost_blob_is_uploaded_from_where_it_is(journal: Journal, server
     ]
 
 
+async def test_a_lost_blob_that_is_over_the_limit_by_now_is_parked_and_holds_up_nothing(
+    journal: Journal, tmp_path: Path
+) -> None:
+    large = BlobRef(hashlib.sha256(b"x" * 200).hexdigest(), 200)
+    twice = [Change(f"file:{name}.png", Dot(number, "x"), None, large) for number, name in enumerate("ab", 5)]
+    follow(journal, *twice, write("7x", "y", key=B, base=""))
+    (tmp_path / "a.png").write_bytes(b"x" * 200)
+    async with running_server(tmp_path / "server", max_blob_bytes=100) as server:
+        await reconcile(journal, server, find_blob={large: tmp_path / "a.png"}.get)
+        assert values(server, B) == {"y"}
+    assert [(row.change, row.code) for row in journal.parked()] == [(each, "message_too_large") for each in twice]
+    assert journal.meta.epoch != "1-00000000"
+
+
 async def test_a_reconcile_that_is_cut_starts_over(journal: Journal, server: Running) -> None:
     async with plain_client(server, "other") as other:
         for number in range(6):

@@ -7,12 +7,13 @@ because it is missing. A reconcile that is cut starts over; every step of it may
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from tidenote.client.journal import Journal, Write
 from tidenote.client.rest import Rest, error_of_code
@@ -131,7 +132,7 @@ class DataSync:
         # Tombstones of renames last: their targets have to be there.
         left.sort(key=lambda change: change.moved_to is not None)
         kept: list[tuple[Change, Rejected]] = []
-        tried: set[str] = set()
+        tried: dict[str, RefusedChange | None] = {}
         while left:
             refused = await self._offer_all(left, session)
             uploaded = await self._upload_missing(refused, tried)
@@ -142,7 +143,7 @@ class DataSync:
                 if rejection.code in hopeful or (rejection.code == "blob_missing" and change.blob in uploaded):
                     left.append(change)
                 else:
-                    kept.append((change, rejection))
+                    kept.append((change, _why(change, rejection, tried)))
         return self._keep(kept)
 
     async def _offer_all(self, changes: Sequence[Change], session: ClientSession) -> list[tuple[Change, Rejected]]:
@@ -164,18 +165,27 @@ class DataSync:
                 raise error_of_code(rejection.code, rejection.message)
         return refused
 
-    async def _upload_missing(self, refused: Sequence[tuple[Change, Rejected]], tried: set[str]) -> set[BlobRef]:
-        """Upload the blobs that the server lacks and this device has, each once; return those that are there now."""
+    async def _upload_missing(
+        self, refused: Sequence[tuple[Change, Rejected]], tried: dict[str, RefusedChange | None]
+    ) -> set[BlobRef]:
+        """Upload the blobs that the server lacks and this device has, each once; return those that are there now.
+
+        Args:
+            refused: the changes, with what the server said of them.
+            tried: by its hash what is not tried again, with why it is not taken; it grows.
+        """
         uploaded: set[BlobRef] = set()
         for change, rejection in refused:
             blob = change.blob
             if rejection.code != "blob_missing" or blob is None or blob.sha256 in tried:
                 continue
-            tried.add(blob.sha256)
+            tried[blob.sha256] = None
             if source := self._find_blob(blob):
-                with contextlib.suppress(RefusedChange):
+                try:
                     await self._rest.upload(blob, source)
                     uploaded.add(blob)
+                except RefusedChange as refusal:
+                    tried[blob.sha256] = refusal
         return uploaded
 
     def _keep(self, refused: Sequence[tuple[Change, Rejected]]) -> frozenset[str]:
@@ -257,6 +267,12 @@ def check_generation(ours: str | None, theirs: str) -> None:
             "connect to the server that holds the later one",
             "fenced",
         )
+
+
+def _why(change: Change, rejection: Rejected, tried: Mapping[str, RefusedChange | None]) -> Rejected:
+    """Return why a change is not taken: that of its bytes, if they are what is lacking."""
+    refusal = tried.get(change.blob.sha256) if change.blob and rejection.code == "blob_missing" else None
+    return msgspec.structs.replace(rejection, code=refusal.code, message=refusal.message) if refusal else rejection
 
 
 def _heads(wire: Sequence[WireHead]) -> dict[Dot, Head]:

@@ -23,6 +23,7 @@ from tidenote.core.version import BlobRef, Dot
 from tidenote.errors import (
     CODES,
     AccessError,
+    Action,
     ProtocolError,
     RefusedChange,
     StorageError,
@@ -299,7 +300,7 @@ class Rest:
         """Bring the bytes of a blob to the server, going on where an earlier upload broke off.
 
         Raises:
-            RefusedChange: `blob_missing`, if the file is gone or holds other bytes.
+            RefusedChange: `blob_missing`, if the file is gone or holds other bytes; else why they are never taken.
             TidenoteError: what the server said instead.
             UnreachableError: it gave no answer.
         """
@@ -320,6 +321,8 @@ class Rest:
         try:
             body = await self._ask("PUT", f"/api/v1/blobs/{blob.sha256}", content=content, headers=headers)
         except ProtocolError as error:
+            if error.action is Action.PARK or error.code == "message_too_large":
+                raise RefusedChange(error.message, error.code) from error
             # What an upload that broke off had on its way still arrived after we had asked. Only ever forwards, so
             # that this ends.
             further = await self.blob_offset(blob.sha256) if error.code == "bad_offset" else 0

@@ -15,7 +15,7 @@ from tidenote.client.journal import BrokenJournal, Journal, OutboxRow
 from tidenote.client.policy import pause
 from tidenote.client.rest import Rest
 from tidenote.config import SyncConfig
-from tidenote.errors import Action, RefusedChange, StorageError, TidenoteError
+from tidenote.errors import RefusedChange, StorageError, TidenoteError
 
 logger = logging.getLogger("tidenote.client")
 
@@ -76,7 +76,7 @@ class Uploader:
         return True
 
     def _failed(self, row: OutboxRow, error: TidenoteError) -> bool:
-        if isinstance(error, RefusedChange) or error.action is Action.PARK or error.code == "message_too_large":
+        if isinstance(error, RefusedChange):
             self._journal.park(row, error.code, error.message)
             self._on_uploaded()
             return True

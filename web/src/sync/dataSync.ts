@@ -10,6 +10,7 @@ import type { Head, Rejected } from "./messages";
 import type { Rest } from "./rest";
 import { ClientSession, generationOf, siblingsOf, type Siblings } from "./session";
 import { sha256Hex } from "./sha256";
+import { isForGood } from "./uploads";
 import { dotId, sameDot, stubOf, type Change, type Stub } from "./version";
 
 /** How many keys are asked for at once; the protocol allows 500. */
@@ -118,7 +119,7 @@ export class DataSync {
     // Tombstones of renames last: their targets have to be there.
     let left = [...offer.filter(({ moved_to }) => !moved_to), ...offer.filter(({ moved_to }) => moved_to)];
     const kept: [Change, Rejected][] = [];
-    const tried = new Set<string>();
+    const tried = new Map<string, TidenoteError | null>();
     while (left.length > 0) {
       const refused = await this.offerAll(left, deviceId, begin());
       const uploaded = await this.uploadMissing(refused, tried);
@@ -131,7 +132,7 @@ export class DataSync {
             ? uploaded.has(change.blob?.sha256 ?? "")
             : hopeful && rejection.code === "move_target_missing";
         if (again) left.push(stubOf(change));
-        else kept.push([change, rejection]);
+        else kept.push([change, why(change, rejection, tried)]);
       }
     }
     await this.keep(kept);
@@ -171,19 +172,28 @@ export class DataSync {
     return found;
   }
 
-  /** Upload the blobs that the server lacks and this browser has, each once; return those that are there now. */
+  /**
+   * Upload the blobs that the server lacks and this browser has, each once; return those that are there now.
+   *
+   * @param tried - by its hash what is not tried again, with why it is not taken; it grows.
+   */
   private async uploadMissing(
     refused: readonly (readonly [Change, Rejected])[],
-    tried: Set<string>,
+    tried: Map<string, TidenoteError | null>,
   ): Promise<Set<string>> {
     const uploaded = new Set<string>();
     for (const [{ blob }, { code }] of refused) {
       if (code !== "blob_missing" || !blob || tried.has(blob.sha256)) continue;
-      tried.add(blob.sha256);
+      tried.set(blob.sha256, null);
       const bytes = await this.journal.blob(blob.sha256, Date.now());
       if (!bytes) continue;
-      await this.rest.upload(blob, bytes);
-      uploaded.add(blob.sha256);
+      try {
+        await this.rest.upload(blob, bytes);
+        uploaded.add(blob.sha256);
+      } catch (error) {
+        if (!(error instanceof TidenoteError && isForGood(error))) throw error;
+        tried.set(blob.sha256, error);
+      }
     }
     return uploaded;
   }
@@ -260,6 +270,12 @@ export function checkGeneration(ours: string | null, theirs: string): void {
         "open the server that holds the later one",
     );
   }
+}
+
+/** Return why a change is not taken: that of its bytes, if they are what is lacking. */
+function why({ blob }: Change, rejection: Rejected, tried: ReadonlyMap<string, TidenoteError | null>): Rejected {
+  const refusal = rejection.code === "blob_missing" ? tried.get(blob?.sha256 ?? "") : null;
+  return refusal ? { ...rejection, code: refusal.code, message: refusal.message } : rejection;
 }
 
 const REPLACED = "the server's log was replaced while it was read";

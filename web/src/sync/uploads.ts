@@ -70,9 +70,9 @@ export class Uploader {
     return true;
   }
 
-  private async failed(row: OutboxRow, { code, message, action }: TidenoteError): Promise<boolean> {
-    if (action === "park" || code === "message_too_large") {
-      await this.park(row, code, message);
+  private async failed(row: OutboxRow, error: TidenoteError): Promise<boolean> {
+    if (isForGood(error)) {
+      await this.park(row, error.code, error.message);
       return true;
     }
     this.retry();
@@ -93,4 +93,9 @@ export class Uploader {
       this.wake();
     }, ms);
   }
+}
+
+/** Return whether an upload failed because the server will never take these bytes. */
+export function isForGood({ action, code }: TidenoteError): boolean {
+  return action === "park" || code === "message_too_large";
 }

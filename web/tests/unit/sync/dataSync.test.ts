@@ -5,11 +5,12 @@ import "fake-indexeddb/auto";
 import { expect, test } from "vitest";
 
 import { DataSync, difference } from "../../../src/sync/dataSync";
+import { TidenoteError } from "../../../src/sync/errors";
 import { Journal } from "../../../src/sync/journal";
 import type { SyncPush } from "../../../src/sync/messages";
 import type { Rest } from "../../../src/sync/rest";
 import { sha256Hex } from "../../../src/sync/sha256";
-import type { Change, Stub } from "../../../src/sync/version";
+import type { BlobRef, Change, Stub } from "../../../src/sync/version";
 import { change } from "./changes";
 import { ending } from "./world";
 
@@ -57,13 +58,8 @@ test.each([
 });
 
 test("what was written under a dot that is used again is sent anew", async () => {
-  const journal = await Journal.open(`data-sync-${String(Math.random())}`);
-  ending(() => Promise.resolve(journal.close()));
-  await journal.bind("browser", "main");
-  await journal.lead("tab", 0, Number.MAX_SAFE_INTEGER, true);
   const before = [change(5, "other", null, { value: "before" }), change(7, "x", [], { key: "note:b.md" })];
-  await journal.reconcile(new Map(before.map((each) => [each.key, [each]])), "tab");
-  await journal.resynced("1-x", 9, "tab", 0);
+  const journal = await following(before);
   const after = change(5, "other", [], { value: "after" });
   const server = restored([after, ...before.slice(1)]);
   await new DataSync(journal, server.rest, "tab", () => Promise.resolve()).run(false);
@@ -74,8 +70,39 @@ test("what was written under a dot that is used again is sent anew", async () =>
   expect((await journal.meta()).epoch).toBe("2-y");
 });
 
-/** Return a server that has these versions, and refuses every offer for its dot. */
-function restored(changes: readonly Change[]): { rest: Rest; offered: Change[] } {
+test("bytes that are over the limit by now are parked and hold up nothing", async () => {
+  const blob = { sha256: "0".repeat(64), size: 5 };
+  const before = ["a", "b"].map((name, at) => change(at + 5, "x", [], { key: `file:${name}.png`, value: "", blob }));
+  const journal = await following(before);
+  await journal.keep(blob.sha256, new Blob(["bytes"]), 0);
+  const server = restored([], "blob_missing");
+  await new DataSync(journal, server.rest, "tab", () => Promise.resolve()).run(false);
+  for (const each of before) {
+    expect((await journal.read(each.key)).own).toMatchObject([
+      { parked: true, code: "message_too_large", change: each },
+    ]);
+  }
+  expect(server.uploads).toEqual([blob]);
+  expect((await journal.meta()).epoch).toBe("2-y");
+});
+
+/** Return a journal that holds these versions of a log that the server lost. */
+async function following(changes: readonly Change[]): Promise<Journal> {
+  const journal = await Journal.open(`data-sync-${String(Math.random())}`);
+  ending(() => Promise.resolve(journal.close()));
+  await journal.bind("browser", "main");
+  await journal.lead("tab", 0, Number.MAX_SAFE_INTEGER, true);
+  await journal.reconcile(new Map(changes.map((each) => [each.key, [each]])), "tab");
+  await journal.resynced("1-x", 9, "tab", 0);
+  return journal;
+}
+
+/** Return a server that has these versions, refuses every offer, by default for its dot, and takes no bytes. */
+function restored(
+  changes: readonly Change[],
+  code = "dot_reused",
+): { rest: Rest; offered: Change[]; uploads: BlobRef[] } {
+  const uploads: BlobRef[] = [];
   const offered: Change[] = [];
   const rest = {
     manifest: async () => ({
@@ -91,12 +118,16 @@ function restored(changes: readonly Change[]): { rest: Rest; offered: Change[] }
     sync: ({ id, changes: pushed }: SyncPush) => {
       offered.push(...pushed);
       const rejected = pushed.map(({ key, timestamp, device_id }) => {
-        return { key, timestamp, device_id, code: "dot_reused", message: "it came before" };
+        return { key, timestamp, device_id, code, message: "no" };
       });
       return Promise.resolve(JSON.stringify({ type: "sync_ack", ack_timestamp: 99, changes: [], id, rejected }));
     },
     fetch: (keys: readonly string[]) =>
       Promise.resolve({ epoch: "2-y", changes: changes.filter(({ key }) => keys.includes(key)) }),
+    upload: (blob: BlobRef) => {
+      uploads.push(blob);
+      return Promise.reject(new TidenoteError("message_too_large", "a blob has at most 4 bytes"));
+    },
   };
-  return { rest: rest as unknown as Rest, offered };
+  return { rest: rest as unknown as Rest, offered, uploads };
 }
