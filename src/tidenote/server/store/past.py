@@ -32,7 +32,7 @@ from tidenote.server.store.packing import may_link, pack
 from tidenote.server.store.rows import RECORD_COLUMNS, to_record, to_version
 from tidenote.server.store.tables import devices, keys, siblings, unpacked, versions
 from tidenote.server.store.texts import load_texts
-from tidenote.server.store.view import chunks, execute_many, load_entries
+from tidenote.server.store.view import chunks, execute_many, load_entries, load_records
 
 _VAULT: BindParameter[Any] = bindparam("in_vault")
 _KEY: BindParameter[Any] = bindparam("of_key")
@@ -46,7 +46,6 @@ _IS_SIBLING = (
 # -- reading
 
 _RECORDS = select(*RECORD_COLUMNS).where(versions.c.vault_id == _VAULT, versions.c.key == _KEY)
-_RECORD = _RECORDS.where(versions.c.timestamp == bindparam("time"), versions.c.device_id == bindparam("author"))
 _RENAMES = (
     select(*RECORD_COLUMNS)
     .where(versions.c.vault_id == _VAULT, versions.c.moved_to == _KEY, versions.c.receipt < bindparam("before"))
@@ -105,14 +104,8 @@ def records(
 
 def records_of(connection: Connection, vault_id: int, key: str, dots: Collection[Dot]) -> list[Record]:
     """Return the records of some versions of a key, by receipt."""
-    # One by one, so that the index of the dots finds them: they are few.
-    rows = [
-        connection.execute(
-            _RECORD, {"in_vault": vault_id, "of_key": key, "time": dot.timestamp, "author": dot.device_id}
-        ).first()
-        for dot in dots
-    ]
-    return sorted((to_record(row) for row in rows if row), key=lambda record: record.receipt)
+    found = load_records(connection, vault_id, [(key, dot) for dot in dots])
+    return sorted(found, key=lambda record: record.receipt)
 
 
 def history(connection: Connection, vault_id: int, key: str) -> list[Version]:

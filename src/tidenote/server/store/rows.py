@@ -25,7 +25,7 @@ _DOTS = msgspec.json.Decoder(frozenset[Dot])
 
 
 def to_record(row: Row[Any]) -> Record:
-    """Return the record of a row whose last columns are `RECORD_COLUMNS`."""
+    """Return the record of a row whose last columns are `RECORD_COLUMNS`, as SQLAlchemy or a driver gives them."""
     (
         receipt,
         key,
@@ -57,9 +57,9 @@ def to_record(row: Row[Any]) -> Record:
         moved_to,
         frozenset() if merged_from is None else _DOTS.decode(merged_from),
         modified_at,
-        live,
-        conflict,
-        gone,
+        bool(live),
+        bool(conflict),
+        bool(gone),
     )
 
 

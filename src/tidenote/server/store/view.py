@@ -6,7 +6,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import BindParameter, Connection, Dialect, bindparam, delete, exists, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    Dialect,
+    Select,
+    and_,
+    bindparam,
+    column,
+    delete,
+    exists,
+    insert,
+    select,
+    update,
+    values,
+)
 from sqlalchemy.sql.dml import UpdateBase
 
 from tidenote.core.crdt import CrdtEntry
@@ -21,8 +35,8 @@ from tidenote.server.store.texts import load_texts
 CHUNK: Final = 1000
 """How many values one IN lists at most; databases bound the number of parameters."""
 
-MAX_PAIRS: Final = 4 * CHUNK
-"""How often one lookup of records may go into the index, which it does for each timestamp with each device."""
+LOOKUPS: Final = (1, 4, 16, 64, 256)
+"""How many records one statement may look up: few numbers, so that few statements are compiled, once each."""
 
 T = TypeVar("T")
 
@@ -40,11 +54,6 @@ _LOAD_SIBLINGS = (
 )
 _LOAD_ABSENT = select(absent_dots.c.key, absent_dots.c.timestamp, absent_dots.c.device_id).where(
     absent_dots.c.vault_id == _VAULT, absent_dots.c.key.in_(bindparam("wanted", expanding=True))
-)
-_LOAD_RECORDS = select(*RECORD_COLUMNS).where(
-    versions.c.vault_id == _VAULT,
-    versions.c.timestamp.in_(bindparam("timestamps", expanding=True)),
-    versions.c.device_id.in_(bindparam("device_ids", expanding=True)),
 )
 _HAD_CONTENT = (
     select(versions.c.receipt)
@@ -103,17 +112,52 @@ def execute_many(connection: Connection, statement: UpdateBase, rows: list[dict[
     Goes straight to the driver: for hundreds of small rows, most of the time was SQLAlchemy's conversion of values.
     """
     sql, names = _compiled(statement, connection.dialect, tuple(rows[0]))
-    if names is None:
-        connection.exec_driver_sql(sql, rows)
-    else:
-        connection.exec_driver_sql(sql, [tuple([row[name] for name in names]) for row in rows])
+    connection.exec_driver_sql(sql, rows if names is None else [_in_order(row, names) for row in rows])
 
 
 @lru_cache(maxsize=64)
-def _compiled(statement: UpdateBase, dialect: Dialect, columns: tuple[str, ...]) -> tuple[str, list[str] | None]:
+def _compiled(
+    statement: UpdateBase | Select[Any], dialect: Dialect, columns: tuple[str, ...] | None
+) -> tuple[str, list[str] | None]:
     """Return a statement's text, and the order of its parameters where the driver wants them by position."""
-    compiled = statement.compile(dialect=dialect, column_keys=list(columns))
+    compiled = statement.compile(dialect=dialect, column_keys=columns)
     return str(compiled), getattr(compiled, "positiontup", None)
+
+
+def _in_order(row: dict[str, Any], names: Iterable[str]) -> tuple[Any, ...]:
+    return tuple([row[name] for name in names])
+
+
+@lru_cache
+def _lookup(number: int) -> Select[Any]:
+    """Return the statement that looks so many records up, and gives a row of nulls for each that never arrived.
+
+    Each by its whole name: any number of keys may share a dot. A join, because SQLite looks a list of such names up
+    in no index, and an outer one, so that no database begins with the versions.
+    """
+    name = (versions.c.key, versions.c.timestamp, versions.c.device_id)
+    wanted = (
+        values(*(column(part.name, part.type) for part in name), name="wanted")
+        .data([tuple(bindparam(f"{part.name}_{row}", type_=part.type) for part in name) for row in range(number)])
+        .cte("wanted")
+    )
+    is_wanted = and_(versions.c.vault_id == _VAULT, *(part == wanted.c[part.name] for part in name))
+    return select(*RECORD_COLUMNS).select_from(wanted).outerjoin(versions, is_wanted)
+
+
+def load_records(connection: Connection, vault_id: int, wanted: Iterable[tuple[str, Dot]]) -> Iterator[Record]:
+    """Yield the records of those of some versions that arrived."""
+    for part in chunks(wanted, LOOKUPS[-1]):
+        number = next(number for number in LOOKUPS if number >= len(part))
+        row: dict[str, Any] = {"in_vault": vault_id}
+        for index in range(number):
+            key, dot = part[index] if index < len(part) else (None, (None, None))
+            row[f"key_{index}"] = key
+            row[f"timestamp_{index}"], row[f"device_id_{index}"] = dot
+        # Straight to the driver, because SQLAlchemy compiles a list of values anew each time.
+        sql, names = _compiled(_lookup(number), connection.dialect, None)
+        rows = connection.exec_driver_sql(sql, row if names is None else _in_order(row, names))
+        yield from [to_record(found) for found in rows if found.receipt is not None]
 
 
 def load_entries(
@@ -278,32 +322,10 @@ class SqlView:
                 self._siblings[key, version.dot] = version
 
     def _load_records(self, wanted: Iterable[tuple[str, Dot]]) -> None:
-        for part in _lookups(wanted):
-            self._records.update(dict.fromkeys(part))
-            values = {
-                "in_vault": self._vault_id,
-                "timestamps": sorted({dot.timestamp for _, dot in part}),
-                "device_ids": sorted({dot.device_id for _, dot in part}),
-            }
-            for row in self._connection.execute(_LOAD_RECORDS, values):
-                record = to_record(row)
-                self._records[record.key, record.dot] = record
-
-
-def _lookups(wanted: Iterable[tuple[str, Dot]]) -> Iterator[list[tuple[str, Dot]]]:
-    """Yield the distinct names of versions in lists that may be looked up together: those by one device are."""
-    part: list[tuple[str, Dot]] = []
-    timestamps: set[int] = set()
-    devices: set[str] = set()
-    for name in sorted(set(wanted), key=lambda name: name[1].device_id):
-        timestamps.add(name[1].timestamp)
-        devices.add(name[1].device_id)
-        if part and (len(part) == CHUNK or len(timestamps) * len(devices) > MAX_PAIRS):
-            yield part
-            part, timestamps, devices = [], {name[1].timestamp}, {name[1].device_id}
-        part.append(name)
-    if part:
-        yield part
+        names = list(wanted)
+        self._records.update(dict.fromkeys(names))
+        for record in load_records(self._connection, self._vault_id, names):
+            self._records[record.key, record.dot] = record
 
 
 def _register(found: Iterable[tuple[Record, Version]], context: Context) -> Register:
