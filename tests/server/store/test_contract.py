@@ -423,9 +423,9 @@ def test_a_page_keeps_within_its_bytes_but_has_at_least_one_key(store: Store) ->
 
 
 def test_a_page_is_a_message_that_every_websocket_library_takes(store: Store) -> None:
-    """Many take 1 MiB unless told otherwise; Markdown grows by its line ends and quotes in JSON."""
-    text = 'A line of "quoted" words, as they are.\n' * 300
-    for number in range(1, 150):
+    """Many take 1 MiB unless told otherwise; in JSON line ends, quotes, tabs and backslashes take two bytes."""
+    text = '""\n\t\\\r' * 2000
+    for number in range(1, 100):
         take(store, change(f"n{number}", number, text, base=[]))
     found = pages(store)
     assert len(found) > 1

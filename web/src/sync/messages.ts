@@ -13,7 +13,7 @@ export const SUBPROTOCOL = "tidenote";
 /** About how many changes one message holds. */
 export const MAX_MESSAGE_CHANGES = 500;
 /** About how many bytes of text one message holds; a message with a single key may be larger. */
-export const MAX_MESSAGE_BYTES = 3 * 2 ** 18;
+export const MAX_MESSAGE_BYTES = 2 ** 19;
 /** The largest text, in bytes of UTF-8, that travels as a value; a larger one travels as a blob. */
 export const MAX_TEXT_BYTES = 2 ** 20;
 /** The most dots that a change may name as its base. */
