@@ -155,12 +155,12 @@ export class Replica {
    *
    * @throws TidenoteError what the server said, or that it gave no answer.
    */
-  async blob(sha256: string): Promise<Blob> {
-    const kept = await this.journal.blob(sha256, Date.now());
+  async blob(blob: BlobRef): Promise<Blob> {
+    const kept = await this.journal.blob(blob.sha256, Date.now());
     if (kept) return kept;
-    const bytes = await this.rest.download(sha256);
+    const bytes = await this.rest.download(blob);
     // Without room for it, it is fetched again the next time.
-    await this.journal.keep(sha256, bytes, Date.now()).catch(() => undefined);
+    await this.journal.keep(blob.sha256, bytes, Date.now()).catch(() => undefined);
     return bytes;
   }
 

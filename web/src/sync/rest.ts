@@ -23,7 +23,7 @@ import type { BlobRef } from "./version";
 
 /** How long a request may take; a piece of a blob is one. */
 const TIMEOUT_MS = 60_000;
-/** How many bytes of a blob go in one request: what got there stays there. */
+/** How many bytes of a blob go in one request: what got there stays there, and there is time for each piece. */
 const PIECE_BYTES = 2 ** 20;
 /** How many keys a page of the manifest has. */
 const MANIFEST_KEYS = 2000;
@@ -89,9 +89,17 @@ export class Rest {
   }
 
   /** Return the bytes of a blob, verified. */
-  async download(sha256: string): Promise<Blob> {
-    const response = await this.ask(`/api/v1/blobs/${sha256}`, {});
-    const bytes = await answered(response.blob());
+  async download({ sha256, size }: BlobRef): Promise<Blob> {
+    const pieces: Blob[] = [];
+    let offset = 0;
+    while (offset < size) {
+      const piece = await this.downloadPiece(sha256, offset);
+      // Only ever forwards, so that this ends.
+      if (piece.size === 0) break;
+      pieces.push(piece);
+      offset += piece.size;
+    }
+    const bytes = new Blob(pieces);
     if ((await sha256Hex(bytes)) !== sha256) {
       throw new TidenoteError("bad_blob", "the server's bytes are not those that were asked for");
     }
@@ -132,6 +140,13 @@ export class Rest {
     }
     const status = await read(response, decodeBlobStatus);
     return status.complete ? null : status.size;
+  }
+
+  /** Return the piece of a blob at an offset; all of it, if something in between has no parts. */
+  private async downloadPiece(sha256: string, offset: number): Promise<Blob> {
+    const headers = { Range: `bytes=${String(offset)}-${String(offset + PIECE_BYTES - 1)}` };
+    const response = await this.ask(`/api/v1/blobs/${sha256}`, {}, { headers });
+    return answered(response.blob());
   }
 
   private async ask(path: string, query: Record<string, string>, init: RequestInit = {}): Promise<Response> {

@@ -266,7 +266,7 @@ export class NoteSession {
 async function textOf(note: Note, replica: Replica): Promise<string | null> {
   if (!note.blob) return note.text;
   if (!note.key.startsWith("note:")) return null;
-  return textIn(await replica.blob(note.blob.sha256));
+  return textIn(await replica.blob(note.blob));
 }
 
 function unreached(error: unknown): undefined {

@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 
 import { expect, test, vi } from "vitest";
 
-import { Replica } from "../../../src/sync";
+import { Replica, type BlobRef } from "../../../src/sync";
 
 import { open, textOf } from "./world";
 
@@ -32,7 +32,7 @@ test("what is written is there again after a reload", async () => {
   await second.delete("note:a.md");
   expect(second.list()).toHaveLength(2);
   const { blob } = (await second.get("file:c.png")) ?? {};
-  expect(await (await second.blob(blob?.sha256 ?? "")).text()).toBe("bytes");
+  expect(await (await second.blob(blob as BlobRef)).text()).toBe("bytes");
   await second.close();
 });
 

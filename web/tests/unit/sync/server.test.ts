@@ -2,6 +2,7 @@
 
 import { expect, test } from "vitest";
 
+import type { BlobRef } from "../../../src/sync";
 import { open, Server, shows, textOf, until } from "./world";
 
 test("what one writes, the other shows", async () => {
@@ -87,6 +88,6 @@ test("files travel as bytes", async () => {
   await laptop.putBlob("file:a.bin", new Blob([bytes]), "application/octet-stream");
   await laptop.flush();
   await until("the file is there", () => phone.list().length === 1);
-  const sha256 = phone.list()[0]?.blob?.sha256 ?? "";
-  expect(Buffer.compare(bytes, new Uint8Array(await (await phone.blob(sha256)).arrayBuffer()))).toBe(0);
+  const blob = phone.list()[0]?.blob as BlobRef;
+  expect(Buffer.compare(bytes, new Uint8Array(await (await phone.blob(blob)).arrayBuffer()))).toBe(0);
 });
