@@ -15,7 +15,7 @@ from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Refused, Taken
 from tidenote.core.keys import next_incarnation
 from tidenote.core.register import join_all
-from tidenote.core.version import Change, Dot
+from tidenote.core.version import Change, Dot, Record
 from tidenote.wire.messages import Rejected, encode
 from tidenote.wire.session import ClientSession, Page, Publication, Read, Received, Send, ServerSession, Submit
 
@@ -320,4 +320,4 @@ class World:
         for change in self.acknowledged:
             version = self.log.version(change.key, change.dot)
             assert version is not None
-            assert version.change.is_duplicate_of(change)
+            assert Record.of(version).is_of(change)

@@ -1,4 +1,4 @@
-"""Lines that one side moved while the other changed them (docs/merge.md, rule 6).
+"""Lines that one side moved while the other changed them (docs/merge.md, rule 4).
 
 The change follows the line: it is made where the line was moved to, before anything is merged.
 """

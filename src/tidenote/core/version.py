@@ -115,16 +115,6 @@ class Change:
             return self.blob.sha256 == other.blob.sha256
         return self.value == other.value and self.blob == other.blob and self.moved_to == other.moved_to
 
-    def is_duplicate_of(self, other: Change) -> bool:
-        """Say whether this is the same change sent again: same key, dot and content, base included."""
-        return (
-            self.key == other.key
-            and self.dot == other.dot
-            and self.same_content(other)
-            and self.base == other.base
-            and self.merged_from == other.merged_from
-        )
-
 
 def weight_of(changes: Iterable[Change]) -> int:
     """Return about how many bytes changes take in a message, together."""

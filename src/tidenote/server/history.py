@@ -30,10 +30,7 @@ ALWAYS: Final = 2**62
 """Greater than every receipt."""
 
 PUSHES_AT_ONCE: Final = 100
-"""How many notes are brought back before others get their turn."""
-
-CHUNK: Final = 100
-"""How many texts are in memory at once."""
+"""How many notes are brought back before others get their turn; so many texts are in memory at once."""
 
 Reason = Literal["gone", "built_on", "open_conflict", "stale"]
 """Why a key is left as it is: the history has let go of the content; somebody else's later change was made of it;
@@ -363,12 +360,10 @@ async def carry_out(hub: Hub, plan: Plan) -> dict[str, str]:
     failed: dict[str, str] = {}
     pushes = list(_pushes(plan))
     for start in range(0, len(pushes), PUSHES_AT_ONCE):
-        part = pushes[start : start + PUSHES_AT_ONCE]
-        for number in range(0, len(part), CHUNK):
-            written = await hub.read(_changes, part[number : number + CHUNK])
-            outcomes = await asyncio.gather(*(hub.enqueue(changes) for changes in written))
-            for outcome in outcomes:
-                failed |= {rejected.key: rejected.code for rejected in outcome.rejected}
+        written = await hub.read(_changes, pushes[start : start + PUSHES_AT_ONCE])
+        outcomes = await asyncio.gather(*(hub.enqueue(changes) for changes in written))
+        for outcome in outcomes:
+            failed |= {rejected.key: rejected.code for rejected in outcome.rejected}
     return failed
 
 

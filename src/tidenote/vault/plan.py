@@ -16,7 +16,7 @@ The table, per path; "now" is the hash on disk, "known" the base's, "shown" the 
     no file, and its bytes not sent    push the deletion of what can never be sent, whatever is shown
 
 So bytes are overwritten only when they equal the base, and a base is set only for what the journal holds.
-Doing it is daemon.py's matter; every action names what must still be true on disk.
+Doing it is apply.py's matter; every action names what must still be true on disk.
 """
 
 from __future__ import annotations

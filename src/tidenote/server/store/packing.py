@@ -1,7 +1,7 @@
 """How old texts are made small: zstandard, with an earlier text of the same note as its dictionary.
 
 An edit changes little, so what is stored of a version is about as large as the edit. Pure; which text is packed with
-which is history.py's matter.
+which is past.py's matter.
 """
 
 from __future__ import annotations
