@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from server.running import PATIENCE_S, Message, bearer, enrol, plain_client, running_server
 from tidenote.core.version import Change, Dot
 from tidenote.errors import CODES
-from tidenote.server.history import listing, names
+from tidenote.server.history import Plan, Step, listing, names, unseen_stay
 from tidenote.server.serve import Running
 from tidenote.server.store.memory import MemoryStore
 
@@ -450,6 +451,25 @@ async def test_a_rename_is_taken_back_as_a_rename_or_not_at_all(devices: Devices
     answer = await devices.ask("undo", device="bad2", since=0)
     assert (notes(answer), left(answer)) == ({}, {A: "built_on", C: "built_on"})
     assert await devices.values(A, C) == [None, "text, edited"]
+
+
+def test_a_thousand_renames_in_a_row_are_kept_together_in_one_pass() -> None:
+    class Counted(dict[str, Step]):
+        looked = 0
+
+        def __contains__(self, key: object) -> bool:
+            self.looked += 1
+            return super().__contains__(key)
+
+    store = MemoryStore()
+    store.create_vault("main")
+    keys = [f"note:{number}.md" for number in range(1001)]
+    store.take_in("main", [[Change(keys[-1], Dot(1, "x"), "written meanwhile")]], wall_ms=1, has_blob=bool)
+    steps = Counted({key: Step(key, frozenset(), None, None, target) for key, target in pairwise(keys)})
+    steps[keys[-1]] = Step(keys[-1], frozenset(), None, None)
+    plan = unseen_stay(store, "main", Plan(steps), seen=0)
+    assert (plan.steps, plan.refused) == ({}, dict.fromkeys(keys, "stale"))
+    assert steps.looked < 3 * len(keys)
 
 
 async def test_only_what_came_since_a_time_is_taken_back(devices: Devices) -> None:

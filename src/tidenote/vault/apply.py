@@ -160,7 +160,7 @@ class Applier:
         """
         outcome = Outcome()
         await self._send([action for action in made.actions if isinstance(action, Sent)], outcome)
-        self._remember(made.actions)
+        self._remember(made.actions, outcome)
         await self._each([action for action in made.actions if isinstance(action, Delete)], self._delete, outcome)
         await self._each([action for action in made.actions if isinstance(action, MoveLocal)], self._move, outcome)
         await self._each([action for action in made.actions if isinstance(action, plan.Write)], self._write, outcome)
@@ -260,27 +260,31 @@ class Applier:
 
     # -- what is agreed upon
 
-    def _remember(self, actions: Iterable[plan.Action]) -> None:
-        adopted = [action.base for action in actions if isinstance(action, Adopt)]
-        forgotten = [action.path for action in actions if isinstance(action, Forget)]
-        for base in adopted:
-            known = self._bases.file(base.path)
-            if known and known.arriving == base.content_hash:
-                # We put it there and were killed before its name was durable: a power cut would bring the old file
-                # back, and that would pass for an edit.
-                self._files.settle(base.disk_name)
-        if adopted or forgotten:
-            self._journal.set_bases(adopted, forgotten)
-            for base in adopted:
+    def _remember(self, actions: Iterable[plan.Action], outcome: Outcome) -> None:
+        adopted = []
+        for action in actions:
+            if isinstance(action, Adopt):
+                with _Noting(action, outcome):
+                    self._settle(action.base)
+                    adopted.append(action.base)
+        self._keep(adopted, [action.path for action in actions if isinstance(action, Forget)])
+
+    def _settle(self, found: BaseEntry) -> None:
+        """Make a file durable that we put there and were killed before its name was.
+
+        A power cut would bring the old file back, and that would pass for an edit.
+        """
+        known = self._bases.file(found.path)
+        if known and known.arriving and known.arriving == found.content_hash:
+            self._files.settle(found.disk_name)
+
+    def _keep(self, bases: Sequence[BaseEntry], forgotten: Sequence[str] = ()) -> None:
+        if bases or forgotten:
+            self._journal.set_bases(bases, forgotten)
+            for base in bases:
                 self._bases.put(base)
             for path in forgotten:
                 self._bases.drop(path)
-
-    def _keep(self, bases: Sequence[BaseEntry]) -> None:
-        if bases:
-            self._journal.set_bases(bases)
-            for base in bases:
-                self._bases.put(base)
 
     # -- in
 
@@ -362,8 +366,10 @@ class Applier:
         """Expect no more at a path: nothing came, so that what somebody saved there is an edit of what was there."""
         base = self._bases.get(path)
         if base and base.arriving:
-            before = replace(base, arriving=None)
-            self._remember([Adopt(before) if before.dot or before.content_hash else Forget(path)])
+            if base.dot or base.content_hash:
+                self._keep([replace(base, arriving=None)])
+            else:
+                self._keep([], [path])
 
     async def _announce_name(self, action: plan.Write | MoveLocal) -> None:
         """Remember for which path a file will be that the disk lists under another name, before it is there.
@@ -404,7 +410,7 @@ class Applier:
 class _Noting:
     """Turns what goes wrong with one action into a note in the outcome: the others go on."""
 
-    def __init__(self, action: Sent | Local, outcome: Outcome) -> None:
+    def __init__(self, action: Sent | Local | Adopt, outcome: Outcome) -> None:
         self._action = action
         self._outcome = outcome
 
@@ -430,8 +436,14 @@ def _fail(outcome: Outcome, path: str, why: Why, reason: str) -> None:
     outcome.failed.append(Held(path, why, reason))
 
 
-def _path_of(action: Sent | Local) -> str:
-    return action.entry.path if isinstance(action, Push | PushMove) else action.path
+def _path_of(action: Sent | Local | Adopt) -> str:
+    match action:
+        case Push(entry) | PushMove(entry=entry):
+            return entry.path
+        case Adopt(base):
+            return base.path
+        case _:
+            return action.path
 
 
 def _comes_at_once(step: Local) -> TypeGuard[plan.Write | MoveLocal]:
@@ -439,7 +451,7 @@ def _comes_at_once(step: Local) -> TypeGuard[plan.Write | MoveLocal]:
     return isinstance(step, MoveLocal) or (isinstance(step, plan.Write) and not step.remote.is_blob)
 
 
-def _names_of(action: Sent | Local) -> set[str]:
+def _names_of(action: Sent | Local | Adopt) -> set[str]:
     """Return the names on disk that an action is about."""
     match action:
         case Push(entry):
@@ -448,6 +460,8 @@ def _names_of(action: Sent | Local) -> set[str]:
             return {source_disk_name, entry.disk_name}
         case MoveLocal():
             return {action.source_disk_name, action.disk_name, action.path}
+        case Adopt(base):
+            return {base.disk_name, base.path}
         case _:
             return {action.disk_name, action.path}
 
