@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,15 @@ class TestFull:
         entry = scan.entries["empty.md"]
         found = files.stat("empty.md")
         assert found == Stat(found.kind, entry.size, entry.mtime_ns, entry.inode) if found else False
+
+    def test_as_deep_as_a_key_can_be(self, files: RealFiles, root: Path) -> None:
+        deepest = "a/" * 507 + "x.md"
+        put(root, deepest, b"one")
+        (root / deepest).with_name("too deep for any key").mkdir()
+        scan = scan_folder(files, IgnoreRules(), Bases())
+        assert hashes(scan) == {deepest: sha(b"one")}
+        assert list(scan.skipped.values()) == ["the name cannot be a key: the key is over 1024 bytes"]
+        shutil.rmtree(root / "a")
 
     def test_what_is_known_and_gone_is_among_the_paths(self, files: RealFiles, root: Path) -> None:
         fill(root, **{"a.md": b"one", "b.md": b"two"})

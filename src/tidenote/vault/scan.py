@@ -33,6 +33,9 @@ MAX_IGNORE_BYTES: Final = 1 << 20
 _BATCH: Final = 32
 """How many files a thread hashes at a time."""
 
+_ODD: Final = (Kind.LINK, Kind.SPECIAL)
+"""What does not sync, whatever its name."""
+
 
 @dataclass(slots=True)
 class Scan:
@@ -108,7 +111,7 @@ def scan_folder(
     """
     scan = Scan(rules.fresh())
     scanner = _Scanner(files, bases, scan, settled, now_ns() if quick else None, progress)
-    scanner.collect(scanner.walk(""))
+    scanner.collect(scanner.walk(scanner.inside("")))
     scan.paths |= {base.path for base in bases}
     scan.paths -= scan.unsettled.keys()
     files.check()
@@ -159,8 +162,23 @@ class _Scanner:
 
     # -- finding
 
-    def walk(self, folder: str) -> Iterator[_Found]:
-        """Yield the regular files in a folder and below that sync."""
+    def walk(self, waiting: list[str]) -> Iterator[_Found]:
+        """Yield the regular files that sync among some names on disk, the last first, and below those.
+
+        Without calling itself: folders may lie deeper in each other than calls can.
+        """
+        while waiting:
+            disk_name = waiting.pop()
+            known = self.look(disk_name)
+            if known is None:
+                continue
+            if known.kind is Kind.FOLDER:
+                waiting += self.inside(disk_name)
+            else:
+                yield from self.look_at_file(disk_name, known)
+
+    def inside(self, folder: str) -> list[str]:
+        """Return the names on disk of what is in a folder, the first last; take up its rules."""
         try:
             names = self.files.names(folder)
         except Gone:
@@ -168,36 +186,33 @@ class _Scanner:
                 raise
             # It went meanwhile, with all that was in it: perhaps to where we have looked already.
             self.scan.unsteady = True
-            return
+            return []
         except FileProblem as problem:
             if not folder:
                 raise FolderError(problem.message) from problem
             self.skip(folder, f"the folder cannot be read: {problem.reason}")
-            return
+            return []
         if IGNORE_FILE in names:
             self.read_rules(folder)
-        for name in names:
-            yield from self.look(f"{folder}/{name}" if folder else name)
+        return [f"{folder}/{name}" if folder else name for name in reversed(names)]
 
-    def look(self, disk_name: str) -> Iterator[_Found]:
-        """Yield a file, or those below a folder; skip what cannot sync."""
+    def look(self, disk_name: str) -> Stat | None:
+        """Look at a file or folder; None if it is gone or ignored, or skipped since it cannot sync."""
         path = self.checked(disk_name)
         if path is None:
-            return
+            return None
         try:
             known = self.files.stat(disk_name)
         except FileProblem as problem:
             self.skip(path, problem.reason)
-            return
+            return None
         if known is None or self.scan.rules.ignored(path, folder=known.kind is Kind.FOLDER):
-            return
-        if known.kind is Kind.FOLDER:
-            yield from self.walk(disk_name)
-        elif known.kind is Kind.FILE:
-            yield from self.look_at_file(disk_name, known)
-        else:
+            return None
+        if known.kind in _ODD:
             self.scan.taken.add(disk_name)
             self.skip(path, f"it is a {known.kind.value}")
+            return None
+        return known
 
     def look_at_file(self, disk_name: str, stat: Stat) -> Iterator[_Found]:
         path = self.twins.path_of(disk_name)
@@ -278,7 +293,7 @@ class _Scanner:
                     done.add(spelled)
                     self.add_known(names, self.bases.path_of(spelled))
                     if not self.in_ignored(spelled):
-                        yield from self.look(spelled)
+                        yield from self.walk([spelled])
 
     def add_known(self, names: list[str], path: str) -> None:
         base = self.bases.file(path)
@@ -299,7 +314,7 @@ class _Scanner:
                 known = self.files.stat(folder)
             except FileProblem:
                 continue
-            if known and known.kind in (Kind.LINK, Kind.SPECIAL):
+            if known and known.kind in _ODD:
                 return unicodedata.normalize("NFC", folder), f"it is a {known.kind.value}"
         return None
 
