@@ -15,6 +15,7 @@ from tidenote.client.journal import BaseEntry
 from tidenote.core.version import Dot
 from tidenote.errors import FolderError
 from tidenote.vault.bases import Bases
+from tidenote.vault.disk import LocalDisk
 from tidenote.vault.files import FileProblem, RealFiles, Stat
 from tidenote.vault.ignore import IgnoreRules
 from tidenote.vault.scan import Scan, scan_folder, scan_paths
@@ -384,6 +385,28 @@ class TestPaths:
             scan = scan_paths(files, IgnoreRules(), bases, [asked])
             assert scan.entries == {}
             assert scan.skipped == {"d": "it is a symbolic link"}
+
+    @pytest.mark.parametrize("there", [60, 30], ids=["made", "half of it removed"])
+    def test_every_folder_of_a_deep_tree_has_a_hint(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch, there: int
+    ) -> None:
+        folders = ["/".join("a" * depth) for depth in range(1, 61)]
+        (root / folders[there - 1]).mkdir(parents=True)
+        for folder in folders[:there]:
+            put(root, f"{folder}/x.md", b"one")
+        opened: list[str] = []
+        real_open = LocalDisk.open_folder
+
+        def open_folder(self: LocalDisk, parent: int, name: str) -> int:
+            opened.append(name)
+            return real_open(self, parent, name)
+
+        monkeypatch.setattr(LocalDisk, "open_folder", open_folder)
+        notes = [f"{folder}/x.md" for folder in folders]
+        for hints in (notes, folders, [*folders, *notes]):
+            opened.clear()
+            assert scan_paths(files, IgnoreRules(), Bases(), hints).entries.keys() == set(notes[:there])
+            assert len(opened) < 4 * 60**2, "each is asked for once, a folder after the other from the root"
 
     def test_ignored_ones_are_not_found(self, files: RealFiles, root: Path) -> None:
         for name in ("build/a.md", "x.log", "a.md~"):

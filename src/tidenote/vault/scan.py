@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Final
 
 from tidenote.client.journal import BaseEntry
@@ -159,6 +160,8 @@ class _Scanner:
         self.progress = progress
         self.twins = Twins(bases, files.traits, self)
         self.done = 0
+        # Of a deep tree each folder has a hint, and asking for one costs as much as it is deep.
+        self.odd_at = cache(self.look_for_odd)
 
     # -- finding
 
@@ -279,17 +282,23 @@ class _Scanner:
     def pick(self, disk_paths: Iterable[str]) -> Iterator[_Found]:
         """Yield the files at some paths, or below; note which known ones are concerned."""
         done: set[str] = set()
+
+        def is_done(name: str) -> bool:
+            return not done.isdisjoint((name, *folders_above(name)))
+
         for asked in sorted(set(disk_paths)):
             names = [asked]
             # What stands for the same path may be on disk under another name: the base's.
             self.add_known(names, unicodedata.normalize("NFC", asked))
             for name in names:
                 self.scan.paths |= self.concerned(name)
+                if is_done(name):
+                    continue
                 if blocked := self.blocked(name):
                     self.skip(*blocked)
                     continue
                 spelled = self.spelled(name)
-                if spelled is not None and done.isdisjoint((spelled, *folders_above(spelled))):
+                if spelled is not None and not is_done(spelled):
                     done.add(spelled)
                     self.add_known(names, self.bases.path_of(spelled))
                     if not self.in_ignored(spelled):
@@ -310,13 +319,16 @@ class _Scanner:
         What lies behind it is not ours, and what lay there before is not deleted.
         """
         for folder in folders_above(disk_name):
-            try:
-                known = self.files.stat(folder)
-            except FileProblem:
-                continue
-            if known and known.kind in _ODD:
-                return unicodedata.normalize("NFC", folder), f"it is a {known.kind.value}"
+            if kind := self.odd_at(folder):
+                return unicodedata.normalize("NFC", folder), f"it is a {kind.value}"
         return None
+
+    def look_for_odd(self, folder: str) -> Kind | None:
+        try:
+            known = self.files.stat(folder)
+        except FileProblem:
+            return None
+        return known.kind if known and known.kind in _ODD else None
 
     def spelled(self, name: str) -> str | None:
         try:
