@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
+import os
 import stat
 import textwrap
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -198,6 +201,39 @@ async def test_bytes_are_kept_until_they_are_uploaded_and_no_longer(tmp_path: Pa
             assert list(spool.iterdir()) == []
             assert await client.get("a.png") == b"second"
             assert list(spool.iterdir()) == []
+
+
+@pytest.mark.parametrize("is_file", [False, True], ids=["bytes", "file"])
+async def test_one_content_may_be_put_under_several_names_at_once(
+    alone: SyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_file: bool
+) -> None:
+    (tmp_path / "source").write_bytes(b"\xff bytes")
+    content = tmp_path / "source" if is_file else b"\xff bytes"
+    both_wrote = threading.Barrier(2, timeout=30)
+    monkeypatch.setattr(os, "fsync", lambda _: both_wrote.wait())
+    await asyncio.gather(alone.put("a.bin", content), alone.put("b.bin", content))
+    monkeypatch.undo()
+    assert [await alone.get(name) for name in ("a.bin", "b.bin")] == [b"\xff bytes"] * 2
+
+
+async def test_what_cannot_be_put_leaves_nothing_in_the_spool(
+    alone: SyncClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, "the disk is full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="full"):
+        await alone.put("a.bin", b"\xff bytes")
+    assert list((tmp_path / "me.db.blobs").iterdir()) == []
+
+
+async def test_one_attachment_may_be_asked_for_several_times_at_once(server: Running, tmp_path: Path) -> None:
+    async with device(tmp_path, server.endpoint, "a") as a, device(tmp_path, server.endpoint, "b") as b:
+        await a.put("a.bin", b"\xff bytes")
+        await until(b, lambda: "file:a.bin" in b.list(), "the file")
+        assert await asyncio.gather(*(b.get("a.bin") for _ in range(4))) == [b"\xff bytes"] * 4
+        assert list((tmp_path / "b.db.blobs").iterdir()) == []
 
 
 # -- changes

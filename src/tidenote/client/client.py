@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import secrets
 import shutil
 import time
 import weakref
@@ -157,6 +158,7 @@ class SyncClient:
         self._news = asyncio.Event()
         self._closed = False
         self._spoolers = 0
+        self._getting: weakref.WeakValueDictionary[str, asyncio.Lock] = weakref.WeakValueDictionary()
         self._swept = True
 
     async def __aenter__(self) -> Self:
@@ -233,13 +235,17 @@ class SyncClient:
         winner = self.journal.winner(key_of(name))
         if winner is None or winner.blob is None:
             return winner.value if winner else None
-        into = self._spool(f"{winner.blob.sha256}.get")
-        with self._spooling():
-            await self.fetch_blob(winner.blob, into)
-            try:
-                return await asyncio.to_thread(into.read_bytes)
-            finally:
-                into.unlink(missing_ok=True)
+        blob = winner.blob
+        into = self._spool(f"{blob.sha256}.get")
+        # By this name a download that broke off goes on, so there is one at a time.
+        lock = self._getting.setdefault(blob.sha256, asyncio.Lock())
+        async with lock:
+            with self._spooling():
+                await self.fetch_blob(blob, into)
+                try:
+                    return await asyncio.to_thread(into.read_bytes)
+                finally:
+                    into.unlink(missing_ok=True)
 
     async def delete(self, name: str) -> Change | None:
         """Delete a note or file and return the change; None if there is none.
@@ -450,20 +456,29 @@ class SyncClient:
 
     def _spool_bytes(self, content: bytes) -> Content:
         blob = BlobRef(hashlib.sha256(content).hexdigest(), len(content))
-        return None, blob, self._keep(blob, lambda part: part.write_bytes(content))
+        with self._part() as part:
+            part.write_bytes(content)
+            return None, blob, self._keep(part, blob)
 
     def _spool_file(self, source: Path) -> Content:
-        part = self._spool(f"{os.getpid()}-{id(source)}.new")
-        shutil.copyfile(source, part)
-        with part.open("rb") as file:
-            blob = BlobRef(hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size)
-        return None, blob, self._keep(blob, part.replace)
+        with self._part() as part:
+            shutil.copyfile(source, part)
+            with part.open("rb") as file:
+                blob = BlobRef(hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size)
+            return None, blob, self._keep(part, blob)
 
-    def _keep(self, blob: BlobRef, fill: Callable[[Path], object]) -> str:
-        """Put a blob's bytes into the spool, durably, and return where."""
+    @contextlib.contextmanager
+    def _part(self) -> Iterator[Path]:
+        """Name a file of the spool that nobody else writes; what bears that name afterwards is removed."""
+        part = self._spool(f"{secrets.token_hex(8)}.part")
+        try:
+            yield part
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _keep(self, part: Path, blob: BlobRef) -> str:
+        """Give a blob's bytes their name in the spool, durably, and return where they are."""
         path = self._spool(blob.sha256)
-        part = path.with_suffix(".part")
-        fill(part)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
@@ -486,7 +501,7 @@ class SyncClient:
             needed = self.journal.sources()
             for path in folder.iterdir():
                 if str(path) not in needed:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
 
     def _find_own_blob(self, blob: BlobRef) -> Path | None:
         source = self.journal.source_of(blob.sha256)
