@@ -202,6 +202,29 @@ async def test_a_refusal_that_concerns_the_whole_connection_ends_it(tmp_path: Pa
         assert [row.change.value for row in client.journal.pending()] == ["text"]
 
 
+async def test_a_refusal_that_is_worth_another_try_is_forgotten_when_the_client_is_closed(tmp_path: Path) -> None:
+    async def script(talk: Talk) -> None:
+        push = await talk.push()
+        rejected = [
+            {
+                "key": sent["key"],
+                "timestamp": sent["timestamp"],
+                "device_id": "me",
+                "code": "storage_full",
+                "message": "",
+            }
+            for sent in push["changes"]
+        ]
+        await talk.answer(push, 3, rejected=rejected)
+        await talk.stay()
+
+    async with scripted(script) as endpoint, device(tmp_path, endpoint) as client:
+        await client.put("a.md", "text")
+        await until(client, lambda: client._link._retry is not None, "a refusal")
+    assert client._link._retry is not None
+    assert client._link._retry.cancelled()
+
+
 async def test_a_doubt_that_cannot_be_settled_now_stays(tmp_path: Path) -> None:
     """This server has no REST: the connection goes on all the same."""
 

@@ -91,6 +91,8 @@ class Link:
         self._woken = asyncio.Event()
         self._doubtful = asyncio.Event()
         self._hold_until_ms = 0
+        self._retry: asyncio.TimerHandle | None = None
+        """Wakes us once the hold is over."""
         self._refusals = 0
         self._resyncs = 0
         self._answered = False
@@ -124,7 +126,10 @@ class Link:
         Raises:
             BrokenJournal: the journal's file is damaged.
         """
-        await _first_of(self._drive(), self._uploader.run())
+        try:
+            await _first_of(self._drive(), self._uploader.run())
+        finally:
+            self._end_retry()
 
     # -- attempts
 
@@ -374,13 +379,18 @@ class Link:
             self._refusals += 1
             wait_ms = policy.pause(self._refusals, self._config, (1 + _chance()) / 2)
             self._hold_until_ms = self._now_ms() + wait_ms
+            self._end_retry()
             # A little later, so that the pause is over when it asks.
-            asyncio.get_running_loop().call_later((wait_ms + 5) / 1000, self.wake)
+            self._retry = asyncio.get_running_loop().call_later((wait_ms + 5) / 1000, self.wake)
         elif received.answered:
             self._refusals = 0
         for _, rejection in received.rejected:
             if rejection.code in CODES and CODES[rejection.code].action in (Action.STOP, Action.RESYNC):
                 raise error_of_code(rejection.code, rejection.message)
+
+    def _end_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
 
     def _tell_altered(self, keys: frozenset[str]) -> None:
         if keys:
