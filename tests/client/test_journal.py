@@ -340,6 +340,18 @@ def test_only_what_was_saved_within_a_minute_is_replaced(path: Path) -> None:
     journal.close()
 
 
+def test_what_is_remembered_of_a_change_goes_with_it(journal: Journal, tmp_path: Path) -> None:
+    attach(journal, "x", tmp_path / "x.png")
+    sent = edit(journal, "text")
+    with pytest.raises(RefusedChange):
+        journal.write([Write("note:b.md", "text"), Write("note:c.md", "a\0b")])
+    assert len(journal._since) == len(journal.pending()) == 2
+    hand_out(journal)
+    journal.apply(received(accepted=[sent]))
+    journal.withdraw(["file:x.png"])
+    assert (journal._since, journal._handed) == ({}, {})
+
+
 def test_what_was_sent_is_not_replaced(journal: Journal) -> None:
     first = edit(journal, "one")
     hand_out(journal)

@@ -629,13 +629,16 @@ class Journal:
         return row.seq in self._since and self._wall_ms() - self._since[row.seq] < REPLACED_WITHIN_MS
 
     def _take_over(self, row: OutboxRow, successor: OutboxRow) -> OutboxRow:
-        """Remove a row and return its successor with its base, and at its place if the order allows."""
+        """Remove a row and return its successor with its base, and at its place and age if the order allows."""
+        since = self._since.get(row.seq)
         self._delete_row(row)
         change = successor.change
         base = None
         if change.base is not None and row.change.base is not None:
             base = (change.base - {row.change.dot}) | row.change.base
         seq = row.seq if change.moved_to is None else successor.seq
+        if seq == row.seq and since is not None:
+            self._since[seq] = since
         return replace(successor, seq=seq, change=replace(change, base=base))
 
     def _accept(self, change: Change) -> bool:
@@ -821,7 +824,7 @@ class Journal:
     @contextmanager
     def _commit(self) -> Iterator[None]:
         """Run a block as one transaction; what it noted in memory is taken back with it."""
-        handed, new_dots = dict(self._handed), dict(self._new_dots)
+        handed, since, new_dots = dict(self._handed), dict(self._since), dict(self._new_dots)
         with sqlite_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -830,7 +833,7 @@ class Journal:
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                self._handed, self._new_dots = handed, new_dots
+                self._handed, self._since, self._new_dots = handed, since, new_dots
                 raise
 
     def _set(self, **values: str | int | None) -> None:
@@ -871,6 +874,7 @@ class Journal:
     def _delete_row(self, row: OutboxRow) -> None:
         self._db.execute("DELETE FROM outbox WHERE seq = ?", (row.seq,))
         self._handed.pop(row.seq, None)
+        self._since.pop(row.seq, None)
 
     def _rows(self, clause: str = "", *parameters: str | int) -> list[OutboxRow]:
         with sqlite_errors(self.path):
