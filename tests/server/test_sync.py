@@ -407,6 +407,41 @@ async def test_a_connection_has_a_bounded_number_of_pushes_under_way(tmp_path: P
             pass
 
 
+class HungSocket:
+    """A socket whose peer reads nothing and says nothing."""
+
+    def __init__(self) -> None:
+        self.hangs = asyncio.Event()
+        self.closed: list[str] = []
+
+    async def receive(self) -> None:
+        await asyncio.Event().wait()
+
+    async def send(self, _: bytes) -> None:
+        self.hangs.set()
+        await asyncio.Event().wait()
+
+    async def close(self, _: int, reason: str) -> None:
+        self.closed.append(reason)
+
+
+async def test_everyone_s_access_ends_though_one_of_them_is_being_given_up(server: Running) -> None:
+    """The time to read a message is over, and what waits for that has not heard of it yet."""
+    connections: Any = server.service.connections
+    hung = HungSocket()
+    async with plain_client(server, "a") as a, plain_client(server, "b"):
+        connection = connections._newest["main", "b"]
+        connection._socket = hung
+        connection.notice("devices")
+        await hung.hangs.wait()
+        connection._sending.reschedule(0)
+        await asyncio.sleep(0)
+        assert connection._sending.expired()
+        connections.expel(connections.credentials)
+        assert (await a.receive())["code"] == "unauthorized"
+        assert await closing(a) == (1008, "unauthorized")
+
+
 async def test_the_newest_connection_of_a_device_wins(server: Running) -> None:
     async with plain_client(server, "a") as old, plain_client(server, "a") as new:
         message = await old.receive()

@@ -154,7 +154,7 @@ class Connection:
     def expel(self) -> None:
         """End the connection because its device may no longer; also if it reads nothing."""
         self._patience_s = GOODBYE_S
-        if self._sending:
+        if self._sending and not self._sending.expired():
             self._sending.reschedule(asyncio.get_running_loop().time() + GOODBYE_S)
         self.end("unauthorized", "this device's access was ended")
 
