@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tidenote.errors import AccessError, ProtocolError
+from tidenote.errors import AccessError, ProtocolError, StorageError
 from tidenote.server.identity import OVERLAP_MS, PAIRING_MS, Identity
 from tidenote.server.store.registry import Credential, MemoryRegistry, Pairing, Registry
 from tidenote.server.store.sql import SqlStore
@@ -208,6 +208,26 @@ async def test_who_is_let_in_no_longer_is_forgotten_also_on_the_disk(
         assert known.find(other)
     assert [known.id for known in registry.credentials()] == [laptop.id]
     await identity.end([])
+
+
+async def test_nobody_s_access_ends_halfway(registry: Registry, clock: Clock) -> None:
+    """Else nobody could end it again, and the next start would let them in."""
+    failures: list[Exception] = []
+
+    async def failing(call: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return call()
+
+    identity = Identity(registry, failing, clock, 90)
+    phone, token = await enrol(identity, "phone")
+    failures.append(StorageError("the disk is full", "storage_full"))
+    with pytest.raises(StorageError):
+        await identity.end([phone])
+    assert identity.find(token)
+    await identity.end(identity.credentials)
+    assert identity.find(token) is None
+    assert registry.credentials() == []
 
 
 async def test_a_new_token_ends_the_old_one_when_it_is_used(

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from server.running import PATIENCE_S, bearer, enrol, plain_client, running_server
-from tidenote.errors import CODES
+from tidenote.errors import CODES, StorageError
 from tidenote.server.auth import COOKIE
 from tidenote.server.serve import Running
 
@@ -291,6 +291,28 @@ async def test_a_revoked_device_s_sockets_are_closed_and_nothing_opens_any_more(
     assert refused(await http.post("/devices/revoke", json={"device_id": "phone"}, headers=owner)) == "not_found"
     names = [device["device_id"] for device in (await http.get("/devices", headers=owner)).json()["devices"]]
     assert names == ["boss", "laptop"]
+
+
+async def test_a_revocation_is_one_though_a_vault_cannot_forget_the_device(
+    server: Running, http: httpx.AsyncClient, owner: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phone = bearer(await enrol(server, "phone"))
+    await server.service.create_vault("work")
+    for vault in ("main", "work"):
+        server.service.hub(vault).saw("phone", 1)
+    await server.service.upkeep._note_devices()
+    really = server.service.store.forget_device
+
+    def forget(vault: str, owner: str) -> None:
+        if vault == "main":
+            raise StorageError("the disk is full", "storage_full")
+        really(vault, owner)
+
+    monkeypatch.setattr(server.service.store, "forget_device", forget)
+    revoked = await http.post("/devices/revoke", json={"device_id": "phone"}, headers=owner)
+    assert revoked.status_code == 200
+    assert refused(await http.get("/me", headers=phone)) == "unauthorized"
+    assert [len(server.service.store.devices(vault)) for vault in ("main", "work")] == [1, 0]
 
 
 async def test_a_revoked_device_that_reads_nothing_is_cut_off(

@@ -184,12 +184,17 @@ class Identity:
         return made, token, ended
 
     async def end(self, ended: Iterable[Credential]) -> None:
-        """Let some in no longer."""
+        """Let some in no longer.
+
+        Raises:
+            StorageError: the disk failed; they are let in as before, and it may be tried again.
+        """
         ended = list(ended)
         if not ended:
             return
-        self._forget(ended)
-        await self._write(lambda: self._registry.save(remove=[credential.id for credential in ended]))
+        async with self._saving:
+            await self._write(lambda: self._registry.save(remove=[credential.id for credential in ended]))
+            self._forget(ended)
 
     async def rotate(self, credential: Credential) -> str:
         """Return a new token for a device. The old one is good until the new one is used, or for ten minutes.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tidenote.config import ServerConfig
-from tidenote.errors import AccessError, ConfigError
+from tidenote.errors import AccessError, ConfigError, StorageError
 from tidenote.server.blobs import BlobStore
 from tidenote.server.downloads import Downloads
 from tidenote.server.earlier_tokens import take_over
@@ -130,7 +130,11 @@ class Service:
         return self.config.no_auth or self.identity.knows(credential)
 
     async def let_go(self, ended: Iterable[Credential]) -> None:
-        """Let some in no longer: their connections and downloads end now."""
+        """Let some in no longer: their connections and downloads end now.
+
+        Raises:
+            StorageError: the disk failed; they are let in as before, and it may be tried again.
+        """
         ended = list(ended)
         await self.identity.end(ended)
         await self.see_off(ended)
@@ -145,7 +149,11 @@ class Service:
         known = {credential.device_id for credential in self.identity.credentials}
         for device_id in {credential.device_id for credential in ended} - known:
             for hub in self._hubs.values():
-                await hub.forget_device(device_id)
+                try:
+                    await hub.forget_device(device_id)
+                except StorageError as error:
+                    # They are out all the same. What is left keeps deletions as long as a device that stays away does.
+                    logger.error("vault %s: %s (%s)", hub.name, error.message, error.code)
 
     async def stop(self) -> None:
         """Let no one in any more, answer what was read, and say goodbye to everyone."""
