@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.running import PATIENCE_S, enrol, plain_client, running_server
+from server.running import PATIENCE_S, bearer, enrol, plain_client, running_server
 from tidenote.server.holds import KEPT_MS, MAX_REPORTS, Holdings
 from tidenote.server.serve import Running
 from tidenote.wire.messages import DecidedHold, WireHold
@@ -141,14 +141,33 @@ async def test_who_may_report_and_decide(tmp_path: Path) -> None:
         assert await decide(as_(owner), "kitchen") == 200
 
 
+async def test_what_a_revoked_device_holds_is_forgotten(tmp_path: Path) -> None:
+    async with running_server(tmp_path, no_auth=False) as server, httpx.AsyncClient(base_url=server.http_url) as http:
+        owner, laptop = await enrol(server, "owner", role="owner"), await enrol(server, "laptop")
+        phone = await enrol(server, "phone")
+        for token, device in ((laptop, "laptop~2"), (phone, "phone")):
+            http.headers.update(bearer(token))
+            await report(http, device, HOLD)
+        http.headers.update(bearer(owner))
+        async with plain_client(server, "owner", additional_headers=bearer(owner)) as watching:
+            revoked = await http.post("/api/v1/devices/revoke", json={"device_id": "laptop"})
+            assert revoked.status_code == 200
+            assert [(await watching.receive())["topic"] for _ in range(2)] == ["devices", "holds"]
+        assert [held["device_id"] for held in await listed(http)] == ["phone"]
+        assert await decide(http, "laptop~2") == "not_found"
+        assert "tidenote_holds 1.0" in (await http.get("/metrics")).text
+
+
 def test_reports_are_kept_for_a_while_and_not_without_end() -> None:
     holdings = Holdings()
     hold = WireHold("delete_in", ["note:a.md"], 1, 1)
     holdings.report("main", "old", [hold], 0)
     holdings.report("main", "new", [hold], 1)
+    assert holdings.count(KEPT_MS) == 2
+    assert holdings.count(KEPT_MS + 1) == 1
     assert [held.device_id for held in holdings.of("main", KEPT_MS + 1)] == ["new"]
     for number in range(MAX_REPORTS):
         holdings.report("main", f"d{number}", [hold], 2)
-    assert len(holdings) == MAX_REPORTS
+    assert holdings.count(3) == MAX_REPORTS
     holdings.decide("main", "d0", "delete_in", "refuse")
     assert holdings.report("main", "d0", [hold], 3) == [DecidedHold("delete_in", "refuse")]

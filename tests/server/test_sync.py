@@ -17,9 +17,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from server.running import PATIENCE_S, Message, PlainClient, bearer, enrol, plain_client, running_server
 from tidenote.core.intake import Batch
+from tidenote.server import sync
 from tidenote.server.serve import Running
 from tidenote.server.store.memory import MemoryStore
-from tidenote.server.sync import MAX_WAITING_PUSHES
+from tidenote.server.sync import MAX_WAITING_PUSHES, Socket
 
 pytestmark = pytest.mark.anyio
 
@@ -408,38 +409,65 @@ async def test_a_connection_has_a_bounded_number_of_pushes_under_way(tmp_path: P
 
 
 class HungSocket:
-    """A socket whose peer reads nothing and says nothing."""
+    """A connection's socket whose peer reads nothing until it is let go on."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Any) -> None:
+        self._socket: Socket = connection._socket
         self.hangs = asyncio.Event()
-        self.closed: list[str] = []
+        self.goes_on = asyncio.Event()
+        self.has_heard = asyncio.Event()
+        """Whether a message was read and done with."""
 
-    async def receive(self) -> None:
-        await asyncio.Event().wait()
+    async def receive(self) -> bytes | str | None:
+        self.has_heard.set()
+        return await self._socket.receive()
 
-    async def send(self, _: bytes) -> None:
+    async def send(self, message: bytes) -> None:
         self.hangs.set()
-        await asyncio.Event().wait()
+        await self.goes_on.wait()
+        await self._socket.send(message)
 
-    async def close(self, _: int, reason: str) -> None:
-        self.closed.append(reason)
+    async def close(self, code: int, reason: str) -> None:
+        await self._socket.close(code, reason)
+
+
+async def hang(server: Running, device_id: str) -> tuple[Any, HungSocket]:
+    """Let a connection wait for its peer to read; return both."""
+    connections: Any = server.service.connections
+    connection = connections._newest["main", device_id]
+    connection._socket = hung = HungSocket(connection)
+    connection.notice("devices")
+    await hung.hangs.wait()
+    return connection, hung
 
 
 async def test_everyone_s_access_ends_though_one_of_them_is_being_given_up(server: Running) -> None:
     """The time to read a message is over, and what waits for that has not heard of it yet."""
-    connections: Any = server.service.connections
-    hung = HungSocket()
+    connections = server.service.connections
     async with plain_client(server, "a") as a, plain_client(server, "b"):
-        connection = connections._newest["main", "b"]
-        connection._socket = hung
-        connection.notice("devices")
-        await hung.hangs.wait()
+        connection, _ = await hang(server, "b")
         connection._sending.reschedule(0)
         await asyncio.sleep(0)
         assert connection._sending.expired()
         connections.expel(connections.credentials)
         assert (await a.receive())["code"] == "unauthorized"
         assert await closing(a) == (1008, "unauthorized")
+
+
+async def test_a_device_that_was_sent_away_is_remembered_for_no_last_word(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "GOODBYE_S", PATIENCE_S)
+    hub = server.service.hub("main")
+    async with plain_client(server, "a") as a:
+        connection, hung = await hang(server, "a")
+        assert [device.device_id for device in await hub.devices()] == ["a"]
+        connection.expel()
+        await hub.forget_device("a")
+        await a.send()
+        await hung.has_heard.wait()
+        assert await hub.devices() == []
+        hung.goes_on.set()
 
 
 async def test_the_newest_connection_of_a_device_wins(server: Running) -> None:

@@ -801,6 +801,7 @@ def test_a_new_epoch_ends_the_connection() -> None:
 def test_the_driver_may_end_the_connection() -> None:
     end = connected()
     end.session.fail("replaced", "the same device connected again")
+    assert end.session.failed
     assert end.drain() == [error("replaced", "the same device connected again")]
 
 

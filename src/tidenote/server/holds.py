@@ -11,8 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tidenote.core.keys import owner_of
 from tidenote.errors import AccessError
 from tidenote.wire.messages import DecidedHold, DeviceHold, HoldDecision, HoldKind, WireHold
+
+HOLDS: Final = "holds"
+"""The topic of notices that something else is held, or was decided."""
 
 KEPT_MS: Final = 7 * 24 * 3_600_000
 """How long a report counts; a connected device repeats it far more often."""
@@ -37,7 +41,9 @@ class Holdings:
         self._reports: OrderedDict[tuple[str, str], _Report] = OrderedDict()
         """Vault and device -> its report, the oldest first."""
 
-    def __len__(self) -> int:
+    def count(self, now_ms: int) -> int:
+        """Return how many devices hold something; one that does so in two vaults counts twice."""
+        self._expire(now_ms)
         return len(self._reports)
 
     def report(self, vault: str, device_id: str, holds: Sequence[WireHold], now_ms: int) -> list[DecidedHold]:
@@ -63,13 +69,11 @@ class Holdings:
 
     def of(self, vault: str, now_ms: int) -> list[DeviceHold]:
         """Return what the devices of a vault hold back, by device and kind."""
-        for name, report in list(self._reports.items()):
-            if report.at_ms < now_ms - KEPT_MS:
-                del self._reports[name]
+        self._expire(now_ms)
         return [
             DeviceHold(device_id, hold.kind, hold.keys, hold.count, hold.since, report.decisions.get(kind))
-            for (_, device_id), report in sorted(self._reports.items())
-            if _ == vault
+            for (of_vault, device_id), report in sorted(self._reports.items())
+            if of_vault == vault
             for kind, hold in sorted(report.holds.items())
         ]
 
@@ -83,6 +87,18 @@ class Holdings:
         if report is None or kind not in report.holds:
             raise AccessError(f"{device_id} holds nothing of this kind", "not_found")
         report.decisions[kind] = decision
+
+    def forget(self, owner: str) -> set[str]:
+        """Forget what a device and its incarnations hold: they hear of no decision. Return the vaults concerned."""
+        gone = [name for name in self._reports if owner_of(name[1]) == owner]
+        for name in gone:
+            del self._reports[name]
+        return {vault for vault, _ in gone}
+
+    def _expire(self, now_ms: int) -> None:
+        for name, report in list(self._reports.items()):
+            if report.at_ms < now_ms - KEPT_MS:
+                del self._reports[name]
 
 
 def _same(first: WireHold, second: WireHold) -> bool:

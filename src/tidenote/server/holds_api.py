@@ -12,6 +12,7 @@ from litestar.params import FromQuery
 from tidenote.core.keys import check_key
 from tidenote.errors import AccessError, ProtocolError, RefusedChange
 from tidenote.server.api import Asked, Parts, Vault, caller_of, open_hub, read_body
+from tidenote.server.holds import HOLDS
 from tidenote.server.openapi import ERRORS, body_of
 from tidenote.server.responses import json_response
 from tidenote.server.service import Service
@@ -25,8 +26,6 @@ from tidenote.wire.messages import (
     WireHold,
     decode,
 )
-
-TOPIC: Final = "holds"
 
 
 @put("/api/v1/holds", operation_class=body_of(HoldsReport), responses=ERRORS)
@@ -85,8 +84,7 @@ def _check(hold: WireHold) -> None:
 
 def _tell_if_new(service: Service, vault: str, before: object) -> None:
     if service.holdings.of(vault, _now_ms()) != before:
-        service.metrics.holds.set(len(service.holdings))
-        service.connections.notice(vault, TOPIC)
+        service.connections.notice(vault, HOLDS)
 
 
 def _now_ms() -> int:

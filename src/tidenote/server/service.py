@@ -16,7 +16,7 @@ from tidenote.errors import AccessError, ConfigError, StorageError
 from tidenote.server.blobs import BlobStore
 from tidenote.server.downloads import Downloads
 from tidenote.server.earlier_tokens import take_over
-from tidenote.server.holds import Holdings
+from tidenote.server.holds import HOLDS, Holdings
 from tidenote.server.hub import Hub
 from tidenote.server.identity import Identity
 from tidenote.server.limits import Crowd, Paces
@@ -148,6 +148,8 @@ class Service:
         self.tell_devices_altered()
         known = {credential.device_id for credential in self.identity.credentials}
         for device_id in {credential.device_id for credential in ended} - known:
+            for vault in self.holdings.forget(device_id):
+                self.connections.notice(vault, HOLDS)
             for hub in self._hubs.values():
                 try:
                     await hub.forget_device(device_id)
@@ -224,6 +226,8 @@ async def open_service(
             identity.saw(connections.credentials)
             await identity.note_seen(everything=everything)
 
+        holdings = Holdings()
+        metrics.holds.set_function(lambda: holdings.count(now_ms()))
         search = Search(config.data_dir, bus)
         service = Service(
             config=config,
@@ -237,7 +241,7 @@ async def open_service(
             downloads=Downloads(),
             paces=Paces(config.max_changes_per_second, config.max_changes_burst, time.monotonic),
             upkeep=Upkeep(lambda: list(hubs.values()), blobs, bus, config, metrics, note_visitors),
-            holdings=Holdings(),
+            holdings=holdings,
             search=search,
             _merger=await stack.enter_async_context(Merger()),
             _writer=writer,

@@ -241,7 +241,8 @@ class Connection:
             self._note_seen()
 
     def _note_seen(self) -> None:
-        if self._is_replica and self._session.position is not None:
+        # Who was sent away is forgotten, and comes back by no last word.
+        if self._is_replica and self._session.position is not None and not self._session.failed:
             self._hub.saw(self.name[1], self._session.acknowledged)
 
     def _submit(self, step: Submit) -> None:

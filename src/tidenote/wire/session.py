@@ -310,6 +310,11 @@ class ServerSession:
     # -- what to do
 
     @property
+    def failed(self) -> bool:
+        """Whether the session has ended: nothing of what arrives counts any more."""
+        return self._failure is not None
+
+    @property
     def waiting(self) -> int:
         """How many pushes wait for their commit or answer; a driver stops reading while they are many."""
         return len(self._pushes) + len(self._bad)
