@@ -4,8 +4,7 @@
  */
 
 export { CODES, actionOf, TidenoteError, type Action } from "./errors";
-export { checkKey, keyOfPath, ownerOf, pathOfKey } from "./keys";
+export { keyOfPath, ownerOf, pathOfKey } from "./keys";
 export { Replica } from "./replica";
-export { sha256Hex } from "./sha256";
 export type { Note, NoteInfo, Problem, PutOptions, ReplicaOptions, Status } from "./types";
-export { compareDots, dotId, sameDot, type BlobRef, type Change, type Dot } from "./version";
+export { sameDot, type BlobRef, type Change, type Dot } from "./version";

@@ -4,16 +4,16 @@ import { TidenoteError } from "./errors";
 import { SERVER_PREFIX } from "./version";
 
 /** The longest key, in bytes of UTF-8. */
-export const MAX_KEY_BYTES = 1024;
+const MAX_KEY_BYTES = 1024;
 
 /** The longest name between two slashes, in bytes of UTF-8. */
-export const MAX_NAME_BYTES = 255;
+const MAX_NAME_BYTES = 255;
 
 /** The folder that holds a daemon's own state; never a part of a key. */
 const STATE_FOLDER = ".tidenote";
 
 /** Extensions whose files are `note:` keys; every other file is a `file:` key. */
-export const TEXT_EXTENSIONS: ReadonlySet<string> = new Set(
+const TEXT_EXTENSIONS: ReadonlySet<string> = new Set(
   (
     ".md .markdown .mdown .mkd .mdx .txt .text .org .canvas .base .rst .adoc .asciidoc .tex .bib .csv .tsv " +
     ".json .yaml .yml .toml .css .html .htm .xml .svg .js .ts .py .sh .ini .cfg .conf .log .opml .fountain"
@@ -72,7 +72,7 @@ export function checkKey(key: string): void {
  *
  * @throws TidenoteError `bad_key`, and why.
  */
-export function checkPath(path: string): void {
+function checkPath(path: string): void {
   if (path === "") throw bad("the path is empty");
   if (path.includes("\\")) throw bad("a backslash in the path");
   if (CONTROL.test(path)) throw bad("a control character in the path");

@@ -17,7 +17,7 @@ export const MAX_MESSAGE_BYTES = 2 ** 19;
 /** The largest text, in bytes of UTF-8, that travels as a value; a larger one travels as a blob. */
 export const MAX_TEXT_BYTES = 2 ** 20;
 /** The most dots that a change may name as its base. */
-export const MAX_BASE_DOTS = 1000;
+const MAX_BASE_DOTS = 1000;
 
 const SHA256 = /^[0-9a-f]{64}$/;
 const MEDIA_TYPE = /^[\p{L}\p{N}_.+-]{1,100}\/[\p{L}\p{N}_.+-]{1,100}$/u;

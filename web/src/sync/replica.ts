@@ -177,16 +177,6 @@ export class Replica {
     await this.altered([key], false);
   }
 
-  /**
-   * Settle notes that are held because they may have been deleted elsewhere (`Status.held`).
-   *
-   * @param decision - `keep` brings them back everywhere, `delete` lets them go to the trash.
-   */
-  async settleHeld(keys: readonly string[], decision: "keep" | "delete"): Promise<void> {
-    await this.journal.release(keys, decision === "keep", this.tab, Date.now());
-    await this.altered(keys, true);
-  }
-
   // -- how things stand
 
   /** Call a function after every durable change of what is shown, local or remote; return what ends that. */

@@ -83,21 +83,6 @@ export interface Hold {
   decision?: HoldDecision | null;
 }
 
-export interface NoteEntry extends Dot {
-  key: string;
-  size: number;
-  modified_at?: number;
-  conflict: boolean;
-  blob?: BlobRef;
-}
-
-export interface NotePage {
-  epoch: string;
-  clock: number;
-  notes: NoteEntry[];
-  next?: string;
-}
-
 export interface SearchHit {
   key: string;
   title: string;
@@ -225,13 +210,11 @@ export class ApiError extends Error {
    * @param code of docs/protocol.md 14; `unreachable` if there was no answer.
    * @param message one line, for logs: people read what messages.ts says of the code.
    * @param status of HTTP; 0 if there was no answer.
-   * @param etag the note's current one, with `stale`.
    */
   constructor(
     readonly code: string,
     message: string,
     readonly status: number,
-    readonly etag: string | null = null,
   ) {
     super(message);
   }
@@ -300,27 +283,6 @@ export class Api {
   }
 
   // -- notes
-
-  notes(query: { prefix?: string; after?: string; limit?: number } = {}): Promise<NotePage> {
-    return this.get("/notes", query);
-  }
-
-  /** Return a note's text and the ETag to write over it with. */
-  async note(path: string): Promise<{ text: string; etag: string | null }> {
-    const response = await this.send("GET", notePath(path));
-    return { text: await response.text(), etag: response.headers.get("etag") };
-  }
-
-  /** Write a text over the version with an ETag; null says that there was nothing. */
-  async putNote(path: string, text: string, etag: string | null): Promise<Written> {
-    const condition: Record<string, string> = etag === null ? { "if-none-match": "*" } : { "if-match": etag };
-    const headers = { ...condition, "content-type": "text/markdown; charset=utf-8" };
-    return (await this.send("PUT", notePath(path), {}, { body: text, headers })).json();
-  }
-
-  async deleteNote(path: string, etag: string): Promise<Written> {
-    return (await this.send("DELETE", notePath(path), {}, { headers: { "if-match": etag } })).json();
-  }
 
   rename(key: string, to: string, dot: Dot): Promise<Written> {
     return this.post("/rename", { key, to, timestamp: dot.timestamp, device_id: dot.device_id });
@@ -409,11 +371,6 @@ export class Api {
   }
 }
 
-/** Return the ETag of a version. */
-export function etagOf(dot: Dot): string {
-  return `"${dot.timestamp}.${dot.device_id}"`;
-}
-
 /** Say whether two lists name the same versions of a key, in whatever order. */
 export function sameDots(some: readonly Dot[], others: readonly Dot[]): boolean {
   return some.length === others.length && some.every((dot) => others.some((other) => sameDot(dot, other)));
@@ -434,10 +391,6 @@ export async function allPages<P extends { next?: N }, N, T>(
   return found;
 }
 
-function notePath(path: string): string {
-  return `/notes/${path.split("/").map(encodeURIComponent).join("/")}`;
-}
-
 function parameters(query: Query): string {
   const known = Object.entries(query).filter((pair): pair is [string, string | number] => pair[1] !== undefined);
   return new URLSearchParams(known.map(([name, value]) => [name, String(value)])).toString();
@@ -449,16 +402,15 @@ function json(body: unknown): RequestInit {
 
 /** Return what an answer that is no success says; a proxy in between may say it without our JSON. */
 async function errorOf(response: Response): Promise<ApiError> {
-  const etag = response.headers.get("etag");
   try {
     const body: unknown = await response.json();
     if (body !== null && typeof body === "object" && "code" in body && typeof body.code === "string") {
       const message = "message" in body ? String(body.message) : body.code;
-      return new ApiError(body.code, message, response.status, etag);
+      return new ApiError(body.code, message, response.status);
     }
   } catch {
     // Not JSON: said below.
   }
   const code = response.status >= 500 ? "unreachable" : "bad_request";
-  return new ApiError(code, `HTTP ${response.status}`, response.status, etag);
+  return new ApiError(code, `HTTP ${response.status}`, response.status);
 }

@@ -13,7 +13,7 @@ export interface Shortcut {
 
 const SEQUENCE_MS = 1_200;
 
-export const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
+const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
 
 class Known {
   list: readonly Shortcut[] = $state.raw([]);

@@ -23,13 +23,6 @@ export interface Place {
   reason: Spot["reason"] | null;
 }
 
-/** A replacement of characters, as editors want it. */
-export interface Edit {
-  from: number;
-  to: number;
-  insert: string;
-}
-
 /** Texts that a proposal was made of. */
 export interface Texts {
   first: string;

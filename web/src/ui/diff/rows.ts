@@ -22,7 +22,7 @@ export interface DifferentRow {
 export type Row = SameRow | DifferentRow;
 
 /** How many equal lines are shown around a difference. */
-export const CONTEXT_LINES = 2;
+const CONTEXT_LINES = 2;
 
 /** Return two texts as rows that cover both of them. */
 export function rowsOf(a: string, b: string): Row[] {

@@ -37,7 +37,7 @@ const MARKS = {
 };
 
 /** Find the links in a part of a text that begins at `offset`. */
-export function linksIn(text: string, offset: number, path: string, index: LinkIndex): LinkTarget[] {
+function linksIn(text: string, offset: number, path: string, index: LinkIndex): LinkTarget[] {
   return Array.from(text.matchAll(FINDER), (match) => {
     const from = offset + match.index;
     const to = from + match[0].length;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { allPages, Api, ApiError, etagOf, sameDots } from "../../../src/ui/api";
+import { allPages, Api, ApiError, sameDots } from "../../../src/ui/api";
 
 interface Asked {
   url: string;
@@ -27,21 +27,6 @@ describe("Api", () => {
     expect(asked[0]?.init).toMatchObject({ method: "GET", credentials: "same-origin" });
   });
 
-  it("names a note by its path, each folder of it encoded", async () => {
-    const { api, asked } = server(() => new Response("text", { headers: { etag: '"7.dev"' } }));
-    expect(await api.note("a/50 %?#.md")).toEqual({ text: "text", etag: '"7.dev"' });
-    expect(asked[0]?.url).toBe("/api/v1/notes/a/50%20%25%3F%23.md?vault=work");
-  });
-
-  it("writes over what was read, or over nothing", async () => {
-    const { api, asked } = server(ok({ epoch: "1-a", changes: [] }));
-    await api.putNote("a.md", "x", etagOf({ timestamp: 7, device_id: "dev" }));
-    await api.putNote("a.md", "x", null);
-    expect(asked[0]?.init.headers).toMatchObject({ "if-match": '"7.dev"' });
-    expect(asked[1]?.init.headers).toMatchObject({ "if-none-match": "*" });
-    expect(asked[1]?.init.body).toBe("x");
-  });
-
   it("names the source of a restored version only where it is another key", async () => {
     const { api, asked } = server(ok({}));
     const dot = { timestamp: 7, device_id: "dev" };
@@ -55,10 +40,10 @@ describe("Api", () => {
 
   it("throws what the server says, by code", async () => {
     const body = { type: "error", code: "stale", message: "others wrote" };
-    const { api } = server(() => Response.json(body, { status: 409, headers: { etag: '"9.dev"' } }));
+    const { api } = server(() => Response.json(body, { status: 409 }));
     const error: unknown = await api.conflict("note:a.md").catch((thrown: unknown) => thrown);
     expect(error).toBeInstanceOf(ApiError);
-    expect(error).toMatchObject({ code: "stale", status: 409, message: "others wrote", etag: '"9.dev"' });
+    expect(error).toMatchObject({ code: "stale", status: 409, message: "others wrote" });
   });
 
   it.each([
