@@ -1,4 +1,5 @@
 /** Several writers at one note. */
+import { write } from "./concurrent";
 import { anotherBrowser, editorOf, eventually, expect, expectSaved, openApp, openNote, test, textOf } from "./fixtures";
 
 const ROUNDS = 7;
@@ -125,6 +126,26 @@ test("a remote edit moves neither the cursor nor the undo of the person who type
   await page.keyboard.press("Control+z");
   await page.keyboard.press("Control+z");
   expect(await textOf(page)).toBe("zero\none\n2\nthree\n");
+});
+
+test("what is composed with an input method stands there once, whatever arrives in its line meanwhile", async ({
+  page,
+  server,
+}) => {
+  await server.put("ime.md", "start end");
+  await openNote(page, "ime.md");
+  await editorOf(page).focus();
+  await page.keyboard.press("Control+End");
+  const input = await page.context().newCDPSession(page);
+  const onServer = async () => (await fetch(`${server.origin}/api/v1/notes/ime.md`)).text();
+  for (const text of ["に", "にほ", "にほん", "日本"]) {
+    await input.send("Input.imeSetComposition", { text, selectionStart: text.length, selectionEnd: text.length });
+    await expect.poll(onServer).toMatch(new RegExp(`${text}$`));
+    await write(server, "laptop", "note:ime.md", (await onServer()).replace("start", "start more"));
+  }
+  await input.send("Input.insertText", { text: "日本語" });
+  await expect.poll(() => textOf(page)).toBe("start more more more more end日本語");
+  await expect.poll(onServer).toBe("start more more more more end日本語");
 });
 
 test("a note that another device deletes stays on the screen, and can be brought back", async ({ page, folder }) => {

@@ -60,6 +60,11 @@ export class NoteSession {
   #left = false;
   #ended = false;
   #failing = false;
+  /**
+   * Whether an input method is composing in the page. Not `view.composing`: that is also true with an EditContext, on
+   * Android for most of the time, where CodeMirror copes with changes.
+   */
+  #composing = false;
   /** The time of the deletion that was spoken of last. */
   #toldOf = 0;
   readonly #unsubscribe: () => void;
@@ -74,6 +79,12 @@ export class NoteSession {
   ) {
     this.#unsubscribe = replica.subscribe(({ keys }) => {
       if (keys.includes(key)) void this.refresh();
+    });
+    view.contentDOM.addEventListener("compositionstart", () => (this.#composing = true));
+    view.contentDOM.addEventListener("compositionend", () => {
+      this.#composing = false;
+      // What had to wait for it.
+      void this.refresh();
     });
     void this.refresh();
   }
@@ -148,6 +159,11 @@ export class NoteSession {
     return this.leave();
   }
 
+  /** Whether what arrives may change the editor: what an input method was composing would stand there twice after it. */
+  get #takes(): boolean {
+    return !this.#left && !this.#ended && !this.#composing;
+  }
+
   #run(step: () => Promise<void>): Promise<void> {
     this.#queue = this.#queue.then(step).catch((error: unknown) => this.#failed(error));
     return this.#queue;
@@ -184,13 +200,13 @@ export class NoteSession {
 
   async #take(): Promise<void> {
     const note = await this.replica.get(this.key);
-    if (this.#left || this.#ended) return;
+    if (!this.#takes) return;
     if (!note) {
       await this.#gone();
       return;
     }
     const text = await textOf(note, this.replica).catch(unreached);
-    if (this.#left || this.#ended) return;
+    if (!this.#takes) return;
     const isBefore = BEFORE.includes(this.#state);
     if (text === undefined) {
       // A text that is open stays: what is typed over it is merged with the one that is still to come.

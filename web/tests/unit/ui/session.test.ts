@@ -297,3 +297,30 @@ test("a longer text that cannot be fetched leaves the one that is open alone", a
   await session.refresh();
   expect(view.state.doc.toString()).toBe("one and long two");
 });
+
+test("another write waits for the end of what is being composed", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, view } = await openNote(replica);
+  view.contentDOM.dispatchEvent(new Event("compositionstart"));
+  view.dispatch({ changes: { from: 3, insert: " に" } });
+  await replica.put(KEY, "1");
+  await session.refresh();
+  expect(view.state.doc.toString()).toBe("one に");
+  view.contentDOM.dispatchEvent(new Event("compositionend"));
+  await session.refresh();
+  expect(view.state.doc.toString()).toBe("1 に");
+});
+
+test("a note that goes elsewhere stays until what is being composed has ended", async () => {
+  const replica = await openReplica();
+  await replica.put(KEY, "one");
+  const { session, told, view } = await openNote(replica);
+  view.contentDOM.dispatchEvent(new Event("compositionstart"));
+  await replica.rename(KEY, "note:b.md");
+  await session.refresh();
+  expect(told).toEqual([]);
+  view.contentDOM.dispatchEvent(new Event("compositionend"));
+  await session.refresh();
+  expect(told).toEqual(["moved b.md"]);
+});
