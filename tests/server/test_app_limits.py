@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -68,6 +69,18 @@ async def test_a_trusted_proxy_says_whose_connection_it_is(tmp_path: Path) -> No
         async with connect(f"{server.endpoint}?device_id=a", additional_headers=first):
             assert await refused(server, "b", **first)
             assert not await refused(server, "b", **second)
+
+
+async def test_a_flood_whose_answers_to_pings_wait_behind_it_is_not_cut_off(tmp_path: Path) -> None:
+    slow = {"max_changes_per_second": 50, "max_changes_burst": 1}
+    config: dict[str, Any] = {"heartbeat_interval_ms": 50, "heartbeat_timeout_ms": 50, **slow}
+    async with (
+        running_server(tmp_path, **config) as server,
+        plain_client(server, "a", ping_interval=None) as a,
+    ):
+        for number in range(1, 51):
+            await a.send(a.change(f"note:{number}.md", "text", number))
+        await a.until("note:50.md")
 
 
 async def test_a_flood_of_changes_is_read_later_and_none_is_lost(tmp_path: Path) -> None:

@@ -163,6 +163,8 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         # It would log every header and message, tokens and notes with them, wherever somebody asks for debug output.
         self.conn.debug = False
         self._fragments = 0
+        self._is_heard = False
+        """Whether the peer has sent anything since our last ping."""
         self._last_resort: asyncio.TimerHandle | None = None
 
     def handle_text(self, event: Frame) -> None:
@@ -194,8 +196,25 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self.transport.get_write_buffer_size() > self.max_unread_bytes:
             self.transport.abort()
 
+    def data_received(self, data: bytes) -> None:
+        """Note that the peer is there."""
+        self._is_heard = True
+        super().data_received(data)
+
+    def send_keepalive_ping(self) -> None:
+        """Ask whether the peer is there."""
+        self._is_heard = False
+        super().send_keepalive_ping()
+
     def keepalive_timeout(self) -> None:
-        """Give up a peer that does not answer; it will not read what is left either."""
+        """Give up a peer that does not answer; it will not read what is left either.
+
+        Where it sends faster than the application takes, its answer stands behind what we have not read: we ask again.
+        """
+        if (self._is_heard or self.read_paused) and not self.close_sent:
+            self.pong_timer = self.pending_ping_payload = None
+            self.schedule_ping()
+            return
         super().keepalive_timeout()
         self._abort_soon()
 
