@@ -201,6 +201,7 @@ async def test_one_version_comes_with_its_text(devices: Devices) -> None:
         ("history", {}, "bad_request"),
         ("version", {"key": A, "timestamp": "5", "device_id": "x"}, "not_found"),
         ("version", {"key": A, "timestamp": "x", "device_id": "x"}, "bad_request"),
+        ("version", {"key": A, "timestamp": "9223372036854775808", "device_id": "x"}, "bad_request"),
     ],
 )
 async def test_what_is_not_there_is_refused(devices: Devices, path: str, params: dict[str, str], code: str) -> None:
@@ -329,6 +330,8 @@ async def test_a_blob_is_restored_by_its_name(devices: Devices) -> None:
         {"key": A, "receipt": -1},
         {"key": A, "receipt": 2**63},
         {"key": A, "at": "now"},
+        {"key": A, "timestamp": 2**63, "device_id": "x"},
+        {"key": A, "timestamp": 0, "device_id": "x"},
     ],
 )
 async def test_a_restore_says_what_and_as_of_when(devices: Devices, body: Message) -> None:

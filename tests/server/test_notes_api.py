@@ -63,9 +63,9 @@ async def test_a_note_is_written_read_altered_and_deleted(server: Running, http:
         assert (read.text, read.headers["etag"]) == ("one", made.headers["etag"])
         assert read.headers["content-type"] == "text/markdown; charset=utf-8"
         assert read.headers["content-disposition"] == "attachment"
-        assert (
-            await http.get("/notes/work/a b.md", headers={"If-None-Match": made.headers["etag"]})
-        ).status_code == 304
+        for known in (made.headers["etag"], f"W/{made.headers['etag']}", f'"1.x", {made.headers["etag"]}', "*"):
+            answer = await http.get("/notes/work/a b.md", headers={"If-None-Match": known})
+            assert (answer.status_code, answer.content) == (304, b"")
         again = await http.put("/notes/work/a b.md", content="two", headers=seen(read))
         assert again.headers["etag"] != read.headers["etag"]
         await b.until("note:work/a b.md", "two")
@@ -167,6 +167,30 @@ async def test_a_rename_is_one_step(server: Running, http: httpx.AsyncClient) ->
     back = await rename("note:b/c.md", "note:a.md", moved.headers["etag"])
     assert back.status_code == 200
     assert (await http.get("/notes/a.md")).text == "text"
+
+
+async def test_of_several_renames_of_one_moment_one_is_written(server: Running, http: httpx.AsyncClient) -> None:
+    timestamp, _, device_id = (await write(http, "a.md", "text")).headers["etag"].strip('"').partition(".")
+
+    async def rename(to: str) -> httpx.Response:
+        body = {"key": "note:a.md", "to": to, "timestamp": int(timestamp), "device_id": device_id}
+        return await http.post("/rename", json=body)
+
+    answers = await asyncio.gather(*(rename(f"note:{name}.md") for name in "bcdef"))
+    codes = [None if answer.status_code == 200 else refused(answer) for answer in answers]
+    assert sorted(codes, key=str) == [None, *["stale"] * 4]
+    assert await listed(http) == [f"note:{'bcdef'[codes.index(None)]}.md"]
+
+
+async def test_of_several_writes_over_one_version_one_is_written(server: Running, http: httpx.AsyncClient) -> None:
+    first = await write(http, "a.md", "one")
+
+    async def put(device: str) -> httpx.Response:
+        return await http.put("/notes/a.md", content=device, headers=seen(first), params={"device_id": device})
+
+    answers = dict(zip("xyz", await asyncio.gather(*map(put, "xyz")), strict=True))
+    (written,) = [device for device, answer in answers.items() if answer.status_code == 200]
+    assert (await http.get("/notes/a.md")).text == written
 
 
 async def test_lists_come_page_by_page(http: httpx.AsyncClient) -> None:

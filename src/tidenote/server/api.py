@@ -228,7 +228,7 @@ async def health(service: Parts) -> Response[Health]:
     return json_response(body, 503 if service.failed else 200)
 
 
-@get("/metrics", media_type="text/plain; version=0.0.4")
+@get("/metrics", responses=ERRORS, media_type="text/plain; version=0.0.4")
 async def metrics(service: Parts) -> bytes:
     """Return what the server has counted, for Prometheus."""
     return service.metrics.render()
@@ -254,7 +254,11 @@ async def blob_status(service: Parts, request: Asked, sha256: Sha256) -> Respons
     return Response(None, headers={"content-length": str(size), **_blob_headers(sha256)})
 
 
-@get("/api/v1/blobs/{sha256:str}", responses=ERRORS, media_type=BYTES)
+@get(
+    "/api/v1/blobs/{sha256:str}",
+    responses={**ERRORS, 206: ResponseSpec(None, description="the part that Range names")},
+    media_type=BYTES,
+)
 async def download_blob(
     service: Parts,
     request: Asked,

@@ -12,6 +12,7 @@ from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery, QueryParameter
 
+from tidenote.core.clock import MAX_TIMESTAMP
 from tidenote.core.keys import check_key, owner_of, path_of_key
 from tidenote.core.merged import Merge
 from tidenote.core.version import Dot, Record, is_server
@@ -83,7 +84,7 @@ async def one_version(
     service: Parts,
     request: Asked,
     key: FromQuery[str],
-    timestamp: FromQuery[int],
+    timestamp: Annotated[int, QueryParameter(ge=1, le=MAX_TIMESTAMP)],
     device_id: FromQuery[str],
     vault: Vault = DEFAULT_VAULT,
 ) -> Response[VersionText]:

@@ -129,6 +129,8 @@ class Hub:
         self.info = vault
         self.failure: StorageError | None = None
         """How the disk failed, if nothing could be written since. Whether it may be tried again, the store knows."""
+        self.writing = asyncio.Lock()
+        """Held by who looks at notes and then writes over what it saw: between the two, no other such writer does."""
         self._store = store
         self._bus = bus
         self._merger = merger

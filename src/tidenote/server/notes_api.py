@@ -15,7 +15,8 @@ from urllib.parse import unquote_to_bytes
 
 from litestar import Response, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromQuery, QueryParameter
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromQuery, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
 from tidenote.core.history import winner
@@ -62,6 +63,11 @@ TRIES: Final = 8
 _KINDS: Final = ("file:", "note:")
 """What keys begin with, in their order."""
 
+IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", description="the ETag of what is written over")]
+IfNoneMatch = Annotated[
+    str | None, HeaderParameter(name="If-None-Match", description="ETags that the caller has; * means any")
+]
+
 
 @get("/api/v1/notes", responses=ERRORS)
 async def list_notes(
@@ -79,11 +85,17 @@ async def list_notes(
     return json_response(Notes(epoch, clock, found, found[-1].key if len(found) == limit else None))
 
 
-@get("/api/v1/notes/{path:path}", operation_class=PathOperation, responses=ERRORS, media_type=BYTES)
+@get(
+    "/api/v1/notes/{path:path}",
+    operation_class=PathOperation,
+    responses={**ERRORS, 304: ResponseSpec(None, description="the caller has it already")},
+    media_type=BYTES,
+)
 async def read_note(
     service: Parts,
     request: Asked,
     vault: Vault = DEFAULT_VAULT,
+    if_none_match: IfNoneMatch = None,
 ) -> Response[bytes] | Stream:
     """Return a note's text, or a file's bytes; its `ETag` names the version."""
     hub = open_hub(service, request, vault)
@@ -92,7 +104,8 @@ async def read_note(
     if found is None or found.deleted:
         raise AccessError(f"there is no {key}", "not_found")
     headers = {**DOWNLOAD_ONLY, "cache-control": "private, no-cache", "etag": etag_of(found.dot)}
-    if headers["etag"] in _tags(request, "if-none-match"):
+    # A proxy that compresses makes the tag a weak one, and for this question that is the same (RFC 9110, 13.1.2).
+    if {"*", headers["etag"]} & {tag.removeprefix("W/") for tag in _tags(if_none_match)}:
         return Response(b"", status_code=304, headers=headers)
     if found.blob is None:
         return Response((found.value or "").encode(), headers=headers, media_type="text/markdown")
@@ -106,12 +119,14 @@ async def write_note(
     request: Asked,
     vault: Vault = DEFAULT_VAULT,
     device_id: FromQuery[str | None] = None,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
 ) -> Response[Fetched]:
     """Write a note or a file; `If-Match` says which version it is made of, `If-None-Match: *` that it is new."""
     hub = open_for_writing(service, request, vault)
     key, author = _key_of(request), _author(request, device_id)
     content = await _content(service, key, await read_body(request, service), caller_of(request).credential.id)
-    return await _write(hub, request, author, content)
+    return await _write(hub, author, content, _tags(if_match), is_new=_tags(if_none_match) == ["*"])
 
 
 @delete("/api/v1/notes/{path:path}", status_code=200, operation_class=PathOperation, responses=ERRORS)
@@ -120,13 +135,15 @@ async def delete_note(
     request: Asked,
     vault: Vault = DEFAULT_VAULT,
     device_id: FromQuery[str | None] = None,
+    if_match: IfMatch = None,
 ) -> Response[Fetched]:
     """Delete a note or a file; `If-Match` says which version."""
     hub = open_for_writing(service, request, vault)
     key, author = _key_of(request), _author(request, device_id)
-    if not _tags(request, "if-match"):
+    seen = _tags(if_match)
+    if not seen:
         raise ProtocolError("say with If-Match which version is to be deleted", "bad_request")
-    return await _write(hub, request, author, Change(key, UNDATED))
+    return await _write(hub, author, Change(key, UNDATED), seen)
 
 
 @post("/api/v1/rename", status_code=200, operation_class=body_of(RenameRequest), responses=ERRORS)
@@ -172,15 +189,17 @@ class _Stale(ProtocolError):
         self.headers = {} if found is None or found.deleted else {"etag": etag_of(found.dot)}
 
 
-async def _write(hub: Hub, request: Asked, author: str, content: Change) -> Response[Fetched]:
-    """Write one change over what its author has seen.
+async def _write(
+    hub: Hub, author: str, content: Change, seen: Sequence[str], *, is_new: bool = False
+) -> Response[Fetched]:
+    """Write one change over what its author has seen: one of these entity tags, or that there is nothing.
 
     Raises:
         ProtocolError: `bad_request`, if they don't say what that is; or why the change was refused.
     """
 
     async def decide() -> list[Change]:
-        base = _base(request, await _register(hub, content.key))
+        base = _base(await _register(hub, content.key), seen, is_new=is_new)
         now_ms = None if content.deleted else time.time_ns() // 1_000_000
         return [replace(content, dot=Dot(_next_timestamp(hub, base), author), base=base, modified_at=now_ms)]
 
@@ -196,17 +215,18 @@ async def _push(hub: Hub, decide: Callable[[], Awaitable[list[Change]]]) -> Resp
     Raises:
         ProtocolError: what was decided instead, or why it was refused.
     """
-    for _ in range(TRIES):
-        changes = await decide()
-        committed = await hub.submit(changes)
-        if not committed.rejected:
-            return await _answer(hub, [change.key for change in changes])
-        if committed.rejected[0].code != "dot_reused":
-            break
+    async with hub.writing:
+        for _ in range(TRIES):
+            changes = await decide()
+            committed = await hub.submit(changes)
+            if not committed.rejected:
+                return await _answer(hub, [change.key for change in changes])
+            if committed.rejected[0].code != "dot_reused":
+                break
     raise ProtocolError(committed.rejected[0].message, committed.rejected[0].code)
 
 
-def _base(request: Asked, register: Register) -> frozenset[Dot]:
+def _base(register: Register, seen: Sequence[str], *, is_new: bool) -> frozenset[Dot]:
     """Return what the author has seen.
 
     Raises:
@@ -214,11 +234,11 @@ def _base(request: Asked, register: Register) -> frozenset[Dot]:
     """
     found = register.winner
     living = found if found and not found.deleted else None
-    if tags := _tags(request, "if-match"):
-        if living is None or not {"*", etag_of(living.dot)} & set(tags):
+    if seen:
+        if living is None or not {"*", etag_of(living.dot)} & set(seen):
             raise _Stale(register)
         return frozenset((living.dot,))
-    if _tags(request, "if-none-match") == ["*"]:
+    if is_new:
         if living:
             raise _Stale(register)
         return register.dots
@@ -287,9 +307,9 @@ def _author(request: Asked, device_id: str | None) -> str:
     return caller.device_id or NOBODY
 
 
-def _tags(request: Asked, header: str) -> list[str]:
+def _tags(header: str | None) -> list[str]:
     """Return the entity tags of a header."""
-    return [tag.strip() for tag in request.headers.get(header, "").split(",") if tag.strip()]
+    return [tag.strip() for tag in (header or "").split(",") if tag.strip()]
 
 
 def _list(store: Store, vault: str, prefix: str, after: str | None, limit: int) -> list[NoteEntry]:

@@ -18,7 +18,7 @@ BYTES: Final = "application/octet-stream"
 
 ERRORS: Final = {
     status: ResponseSpec(ErrorMessage, description="an error, with its code", generate_examples=False)
-    for status in sorted({code.http_status for code in CODES.values()} | {405})
+    for status in sorted({code.http_status for code in CODES.values()})
 }
 """What every route may answer instead."""
 

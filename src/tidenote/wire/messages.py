@@ -320,12 +320,15 @@ class VersionText(Struct, omit_defaults=True):
 Receipt = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP)]
 """A place in the log; 0 is before everything."""
 
+Timestamp = Annotated[int, Meta(ge=1, le=MAX_TIMESTAMP)]
+"""A Lamport timestamp that somebody asks for."""
+
 
 class RestoreRequest(Struct):
     """The body of `POST /api/v1/restore`: a version by its dot, or what was there at a time or after a receipt."""
 
     key: str
-    timestamp: int | None = None
+    timestamp: Timestamp | None = None
     device_id: str | None = None
     source: str | None = None
     at: int | None = None
@@ -506,7 +509,7 @@ class RenameRequest(Struct):
 
     key: str
     to: str
-    timestamp: int
+    timestamp: Timestamp
     device_id: str
 
 
@@ -857,6 +860,7 @@ _CODE_OF_FIELD: Final = {
     "device_id": "bad_device",
     "base": "bad_base",
     "value": "bad_value",
+    "deleted": "bad_value",
     "blob": "bad_value",
     "moved_to": "bad_value",
 }
