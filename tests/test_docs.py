@@ -208,6 +208,13 @@ def test_every_file_that_a_page_names_exists(name: str) -> None:
     assert {path for path in named if not any((place / path).exists() for place in places)} == set()
 
 
+@pytest.mark.parametrize("part", ["core/", "wire/", "server/", "client/", "vault/"])
+def test_every_module_has_its_place_in_the_table_of_parts(part: str) -> None:
+    (place,) = rows(section(page("docs/architecture.md"), "Parts, and who may import whom"))[part]
+    modules = {path.name for path in (ROOT / "src" / "tidenote" / part).glob("*.py")} - {"__init__.py"}
+    assert modules - set(re.findall(r"`([^`]+)`", place)) == set()
+
+
 def test_the_changelog_has_a_place_for_what_comes() -> None:
     assert "\n## Unreleased\n" in page("CHANGELOG.md")
 
