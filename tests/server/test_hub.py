@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -464,6 +465,26 @@ async def test_what_was_not_settled_when_the_server_ended_is_when_it_starts(
         assert await hub.open_conflicts(None, 10) == ["note:5.md"]
 
 
+async def test_questions_that_could_not_be_read_at_the_start_are_read_later(
+    store: TroubledStore, bus: PubSub[Publication], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.create_vault("main")
+    store.take_in("main", [rivals(1)], wall_ms=0, has_blob=bool, merge=BoundedMerge(0))
+    failures: list[Exception] = [StorageError("the disk failed"), RuntimeError("a bug")]
+    really = store.open_conflicts
+
+    def troubled(vault: str, after: str | None, limit: int) -> list[str]:
+        if failures:
+            raise failures.pop()
+        return really(vault, after, limit)
+
+    monkeypatch.setattr(store, "open_conflicts", troubled)
+    monkeypatch.setattr("tidenote.server.hub.READ_AGAIN_S", 0)
+    async with a_hub(store, bus) as hub:
+        await until_shown(hub, 1, BOTH)
+    assert caplog.text.count("open questions could not be read") == 2
+
+
 async def test_what_a_long_merge_makes_late_is_settled_in_its_turn(
     store: TroubledStore, bus: PubSub[Publication]
 ) -> None:
@@ -512,22 +533,26 @@ async def test_what_could_not_be_settled_on_a_full_disk_is_when_there_is_room(
         await until_shown(hub, 2, BOTH)
 
 
+@pytest.mark.parametrize("error", [TidenoteError("the process died", "internal_error"), RuntimeError("a bug")])
 async def test_texts_that_cannot_be_merged_stay_siblings_and_hold_up_no_others(
-    store: TroubledStore, bus: PubSub[Publication], caplog: pytest.LogCaptureFixture
+    store: TroubledStore, bus: PubSub[Publication], caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     async with a_hub(store, bus) as hub:
-        merge = hub._merger.merge
+        merge, fatal = hub._merger.merge, YOURS + "\nfatal"
 
         async def fail(texts: Texts) -> Merged:
-            hub._merger.merge = merge  # type: ignore[method-assign]
-            raise TidenoteError("the process died", "internal_error")
+            if fatal in texts:
+                raise error
+            return await merge(texts)
 
         hub._merger.merge = fail  # type: ignore[method-assign]
-        await hub.submit(rivals(1))
+        *others, yours = rivals(1)
+        await hub.submit([*others, replace(yours, value=fatal)])
         await hub.submit(rivals(2))
         await until_shown(hub, 2, BOTH)
-        await until_shown(hub, 1, MINE, YOURS)
-    assert "a note stays in conflict: the process died" in caplog.text
+        await until_shown(hub, 1, MINE, fatal)
+    assert "a note stays in conflict" in caplog.text
+    assert str(error) in caplog.text
 
 
 async def test_a_question_about_long_texts_is_answered_with_their_merge(

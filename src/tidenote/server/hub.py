@@ -46,6 +46,9 @@ DEVICE_NEWS_MS: Final = 3_600_000
 OPEN_AT_ONCE: Final = 100
 """How many open questions are looked at together when a vault is opened."""
 
+READ_AGAIN_S: Final = 60.0
+"""After how long open questions that could not be read are tried again."""
+
 GENERATION_PAUSE_S: Final = 60.0
 """At most one new generation begins in this time: a client that lies about its cursor must not keep all others busy."""
 
@@ -179,6 +182,7 @@ class Hub:
     async def __aenter__(self) -> Self:
         self._tasks = [
             asyncio.create_task(self._run(), name=f"hub of {self.name}"),
+            asyncio.create_task(self._find_late(), name=f"open questions of {self.name}"),
             asyncio.create_task(self._settle_late(), name=f"late merges of {self.name}"),
         ]
         return self
@@ -186,13 +190,14 @@ class Hub:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        running, settling = self._tasks
+        running, *settling = self._tasks
         # What is still late is so at the next start, too.
-        settling.cancel()
+        for task in settling:
+            task.cancel()
         self._closing = True
         self._wake.set()
         await running
-        await asyncio.gather(settling, return_exceptions=True)
+        await asyncio.gather(*settling, return_exceptions=True)
 
     # -- writing
 
@@ -437,24 +442,32 @@ class Hub:
 
         While it is merged, changes may come. Then the texts are not those any more, and it starts anew.
         """
-        try:
-            await self._find_late()
-            while True:
-                await self._late_news.wait()
-                key = next(iter(self._late))
-                del self._late[key]
-                if not self._late:
-                    self._late_news.clear()
+        while True:
+            await self._late_news.wait()
+            key = next(iter(self._late))
+            del self._late[key]
+            if not self._late:
+                self._late_news.clear()
+            try:
                 await self._settle(key)
-        except Exception:
-            logger.exception("vault %s: nothing is merged apart any more until the next start", self.name)
+            except TidenoteError as error:
+                logger.error("vault %s: a note stays in conflict: %s", self.name, error.message)
+            except Exception:
+                logger.exception("vault %s: a note stays in conflict", self.name)
 
     async def _find_late(self) -> None:
         """Look at every open question once: the server may have ended before it could settle it."""
         after: str | None = None
-        while keys := await self.open_conflicts(after, OPEN_AT_ONCE):
-            after = keys[-1]
-            self._note_late(entry.key for entry in await self.entries(keys) if len(entry.register.siblings) > 1)
+        while True:
+            try:
+                keys = await self.open_conflicts(after, OPEN_AT_ONCE)
+                if not keys:
+                    return
+                self._note_late(entry.key for entry in await self.entries(keys) if len(entry.register.siblings) > 1)
+                after = keys[-1]
+            except Exception:
+                logger.exception("vault %s: open questions could not be read, and are later", self.name)
+                await asyncio.sleep(READ_AGAIN_S)
 
     async def _settle(self, key: str) -> None:
         late = _Late(key, BoundedMerge(MERGE_STEPS, self._known))
@@ -464,11 +477,7 @@ class Hub:
         if not late.again:
             return
         assert late.merge.missing
-        try:
-            merged = await self._merger.merge(late.merge.missing)
-        except TidenoteError as error:
-            logger.error("vault %s: a note stays in conflict: %s", self.name, error.message)
-            return
+        merged = await self._merger.merge(late.merge.missing)
         self._known[digest(late.merge.missing)] = merged
         while sum(len(known.text) for known in self._known.values()) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
