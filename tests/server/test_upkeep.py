@@ -170,6 +170,30 @@ async def test_a_vault_is_gone_through_once_a_day(
         assert len(service.store.history("main", KEY)) == 2
 
 
+async def test_a_vault_that_cannot_be_kept_up_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(call: Callable[..., Any]) -> Callable[..., Any]:
+        def fail(vault: str, *arguments: Any, **named: Any) -> Any:
+            if vault == "a":
+                raise RuntimeError("a damaged page")
+            return call(vault, *arguments, **named)
+
+        return fail
+
+    async with a_service(tmp_path) as (service, main):
+        hubs = [main, await service.create_vault("a"), await service.create_vault("z")]
+        for hub in hubs:
+            hub.saw("laptop", 1)
+        for name in ("sweep", "note_devices"):
+            monkeypatch.setattr(service.store, name, failing(getattr(service.store, name)))
+        await service.upkeep._gc_if_due()
+        await service.upkeep._note_devices()
+        assert [service.store.vault(hub.name).swept_at > 0 for hub in hubs] == [True, False, True]
+        assert [len(service.store.devices(hub.name)) for hub in hubs] == [1, 0, 1]
+    assert "a damaged page" in caplog.text
+
+
 async def test_the_settings_say_what_is_kept(tmp_path: Path) -> None:
     async with a_service(tmp_path, history_all_days=100_000) as (service, hub):
         for number in range(1, 5):

@@ -128,7 +128,7 @@ class Upkeep:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._guarded(partial(self._note_devices, everything=True))
+        await self._note_devices(everything=True)
 
     def watch(self, hub: Hub) -> None:
         """Pack the old texts of a vault from now on."""
@@ -177,9 +177,12 @@ class Upkeep:
 
     async def _gc_if_due(self) -> None:
         for hub in self._hubs():
-            info = await hub.refresh()
-            if _now_ms() - info.swept_at >= self._config.gc_interval_ms:
-                await self.gc(hub)
+            await self._guarded(partial(self._gc_one_if_due, hub))
+
+    async def _gc_one_if_due(self, hub: Hub) -> None:
+        info = await hub.refresh()
+        if _now_ms() - info.swept_at >= self._config.gc_interval_ms:
+            await self.gc(hub)
 
     async def _back_up_if_due(self, folder: Path) -> None:
         begun = await asyncio.to_thread(backup.latest, folder)
@@ -191,9 +194,9 @@ class Upkeep:
         self._metrics.backup_time.set(begun / 1000)
 
     async def _note_devices(self, *, everything: bool = False) -> None:
-        await self._note_visitors(everything=everything)
+        await self._guarded(partial(self._note_visitors, everything=everything))
         for hub in self._hubs():
-            await hub.note_devices()
+            await self._guarded(hub.note_devices)
 
     async def _pack(self, hub: Hub) -> None:
         """Pack what commits replace, soon after each but not while many come."""
