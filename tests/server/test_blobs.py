@@ -316,6 +316,16 @@ async def test_a_failing_disk_is_told(blobs: BlobStore, tmp_path: Path) -> None:
     assert caught.value.code == "storage_failed"
 
 
+async def test_what_goes_while_everything_is_looked_through_is_no_failure(blobs: BlobStore, tmp_path: Path) -> None:
+    """An upload completes at that moment. A link to nowhere, too, is listed and then is not there."""
+    sha256 = "ab" * 32
+    for path in (blobs._path(sha256), blobs._partial_path(sha256, "phone")):
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(tmp_path / "nowhere")
+    assert blobs.older_than(2**60) == []
+    blobs.remove_uploads(2**60)
+
+
 async def test_a_data_folder_that_cannot_be_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError):

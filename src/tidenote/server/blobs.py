@@ -137,7 +137,7 @@ class BlobStore:
                 for folder in self._root.iterdir()
                 if folder != self._partial
                 for path in folder.iterdir()
-                if _SHA256.fullmatch(path.name) and path.stat().st_mtime_ns < time_ms * 1_000_000
+                if _SHA256.fullmatch(path.name) and _is_older(path, time_ms)
             )
         except OSError as error:
             raise _storage_error(error) from error
@@ -163,7 +163,7 @@ class BlobStore:
         """
         try:
             for path in self._partial.iterdir():
-                if path.name not in self._locks and path.stat().st_mtime_ns < before_ms * 1_000_000:
+                if path.name not in self._locks and _is_older(path, before_ms):
                     path.unlink(missing_ok=True)
         except OSError as error:
             raise _storage_error(error) from error
@@ -271,6 +271,14 @@ def _size(path: Path) -> int | None:
         return None
     except OSError as error:
         raise _storage_error(error) from error
+
+
+def _is_older(path: Path, time_ms: int) -> bool:
+    """Say whether a file is as it was before a time, ms since 1970; one that went since it was listed is not."""
+    try:
+        return path.stat().st_mtime_ns < time_ms * 1_000_000
+    except FileNotFoundError:
+        return False
 
 
 async def _flush(descriptor: int, buffer: bytearray) -> None:
