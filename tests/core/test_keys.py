@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from tidenote.core.keys import (
     MAX_KEY_BYTES,
+    MAX_NAME_BYTES,
     check_device_id,
     check_key,
     key_of_path,
+    marked_path,
+    names_like,
     next_incarnation,
     owner_of,
     path_of_key,
@@ -142,6 +145,39 @@ def test_the_longest_names_and_keys() -> None:
     check_key(longest)
     with pytest.raises(RefusedChange):
         check_key(longest + "a")
+
+
+@pytest.mark.parametrize(
+    ("path", "like"),
+    [
+        ("a/b.md", "a/b (2).md"),
+        ("a.b/c", "a.b/c (2)"),
+        (".hidden", ".hidden (2)"),
+        ("a.tar.gz", "a.tar (2).gz"),
+        ("a.", "a (2)."),
+        ("a/" + "漢" * 84 + ".md", "a/" + "漢" * 82 + " (2).md"),
+        ("漢" * 85, "漢" * 83 + " (2)"),
+        # No room for anything before such an extension.
+        ("a." + "x" * 253, "a." + "x" * 249 + " (2)"),
+    ],
+)
+def test_names_like_a_name_are_no_longer_than_names_can_be(path: str, like: str) -> None:
+    names = names_like(path)
+    assert [next(names), next(names)] == [path, like]
+    assert next(names) == like.replace("(2)", "(3)")
+
+
+@given(st.text(st.sampled_from("ab .漢é👩"), min_size=1, max_size=255), st.sampled_from(["2", "imported 12", "d" * 70]))
+@example("a.md." + "漢" * 83, "2")
+def test_a_name_like_a_name_is_of_the_same_kind(name: str, mark: str) -> None:
+    try:
+        key = key_of_path(name)
+    except RefusedChange:
+        return
+    like = marked_path(path_of_key(key), mark)
+    assert like.endswith(f" ({mark})") or f" ({mark})." in like
+    assert key_of_path(like) == f"{key.partition(':')[0]}:{like}"
+    assert len(like.encode()) <= MAX_NAME_BYTES
 
 
 ALPHABET = "./\\:~%aA.\0\n\u200c Tidenotem25eEcC*ä\u0308\ud800-$"

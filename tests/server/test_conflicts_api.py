@@ -220,6 +220,15 @@ async def test_a_name_that_is_taken_is_passed_over_and_not_given(http: httpx.Asy
     }
 
 
+async def test_of_two_notes_with_the_longest_name_each_is_kept(http: httpx.AsyncClient) -> None:
+    longest = f"note:{'漢' * 84}.md"
+    for device in ("laptop", "phone"):
+        await push(http, device, f"of the {device}\n", 1, base=[], key=longest)
+    await resolve(http, [dot(1, "laptop"), dot(1, "phone")], key=longest, keep_both={})
+    beside = f"note:{'漢' * 82} (2).md"
+    assert await shown(http, longest, beside) == {longest: ["of the phone\n"], beside: ["of the laptop\n"]}
+
+
 async def test_of_three_versions_each_is_kept(http: httpx.AsyncClient) -> None:
     await siblings_conflict(http)
     await push(http, "tablet", "read on\n", 1, base=[])

@@ -101,6 +101,13 @@ def test_what_is_not_settled_lies_beside_it(tmp_path: Path, log: Log) -> None:
     }
 
 
+def test_what_is_not_settled_of_the_longest_name_lies_beside_it(tmp_path: Path, log: Log) -> None:
+    log.write(f"{'漢' * 84}.md", "from the laptop\n", by="laptop", at=7)
+    log.write(f"{'漢' * 84}.md", "from the phone\n", by="phone", at=7)
+    log.export(tmp_path / "out")
+    assert set(files(tmp_path / "out")) == {f"{'漢' * 84}.md", f"{'漢' * 81} (laptop).md"}
+
+
 def test_what_the_server_wrote_lies_beside_it_by_a_name_for_people(tmp_path: Path, log: Log) -> None:
     log.write("todo.md", "by the server\n", by="server.1-4f58a771", at=7)
     log.write("todo.md", "from the phone\n", by="phone", at=8)

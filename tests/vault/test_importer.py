@@ -74,3 +74,13 @@ async def test_nothing_is_overwritten_and_nothing_comes_twice(tmp_path: Path) ->
         "x/y.md": "y",
     }
     assert {path.name for path in first.iterdir()} >= {".tidenote", "pipe.md", "link.md", "a.md"}, "it is only read"
+
+
+async def test_of_the_longest_name_both_are_there(tmp_path: Path) -> None:
+    name = f"{'漢' * 84}.md"
+    async with running_server(tmp_path / "data") as server:
+        for number, text in enumerate((b"one\n", b"two\n")):
+            source = write(tmp_path / f"source{number}", {name: text})
+            done = await bring_in(server, source, tmp_path, f"device{number}")
+            assert (done.written, done.skipped) == (1, {})
+        assert await contents(server, tmp_path) == {name: "one\n", f"{'漢' * 80} (imported).md": "two\n"}

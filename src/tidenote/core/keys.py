@@ -6,8 +6,10 @@ disk can hold is the vault package's matter; here they are only reported.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -131,6 +133,30 @@ def portability_problem(path: str) -> str | None:
         if name[-1] in ". ":
             return f"{name!r} ends in a dot or a space, which Windows drops"
     return None
+
+
+def marked_path(path: str, mark: str) -> str:
+    """Return a path like a valid one, of the same kind, in its folder: `todo (2).md`.
+
+    A name that would be too long by that loses the end of its stem, or of the whole if its extension leaves no room.
+
+    Args:
+        path: relative, `/`-separated.
+        mark: what tells the two apart: up to 100 bytes of UTF-8.
+    """
+    folder, slash, name = path.rpartition("/")
+    stem, dot, extension = name.rpartition(".")
+    tail = f" ({mark}){dot}{extension}"
+    if not stem or len(tail.encode()) > MAX_NAME_BYTES:
+        stem, tail = name, f" ({mark})"
+    room = MAX_NAME_BYTES - len(tail.encode())
+    return f"{folder}{slash}{stem.encode()[:room].decode(errors='ignore')}{tail}"
+
+
+def names_like(path: str) -> Iterator[str]:
+    """Yield the names that a file may get: its own, then ` (2)` and so on before the extension."""
+    yield path
+    yield from (marked_path(path, str(number)) for number in itertools.count(2))
 
 
 def check_device_id(device_id: str, *, allow_server: bool = False) -> None:

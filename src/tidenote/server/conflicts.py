@@ -9,10 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
-from tidenote.core.keys import check_key
+from tidenote.core.keys import check_key, marked_path
 from tidenote.core.merge import shared_text
 from tidenote.core.merged import Merge, Merged
 from tidenote.core.register import Register
@@ -207,9 +206,8 @@ def reopen(asked: Question, winner: Change) -> list[Change]:
 def free_keys(key: str, register_of: Callable[[str], Register]) -> Iterator[str]:
     """Yield keys like a key, `Name (2).md`, under which there is nothing."""
     kind, _, path = key.partition(":")
-    pure = PurePosixPath(path)
     for number in itertools.count(2):
-        name = f"{kind}:{pure.with_name(f'{pure.stem} ({number}){pure.suffix}')}"
+        name = f"{kind}:{marked_path(path, str(number))}"
         check_key(name)
         if _is_free(register_of(name)):
             yield name

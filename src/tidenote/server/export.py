@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Final
 
 from tidenote.core.history import as_of, winner
-from tidenote.core.keys import path_of_key
+from tidenote.core.keys import marked_path, names_like, path_of_key
 from tidenote.core.version import Record, is_server
 from tidenote.errors import ConfigError, StorageError
 from tidenote.server.backup import Step, copy_database, disk_errors, unwatched
@@ -112,7 +112,7 @@ def _wanted(store: Store, vault: str, receipt: int | None, exported: Exported) -
                 continue
             if kept is not record:
                 exported.gone.append(path)
-            found.append(_File(path if record is shown else _beside(path, _author(record)), kept))
+            found.append(_File(path if record is shown else marked_path(path, _author(record)), kept))
         if others:
             exported.unsettled.append(path)
     return found
@@ -141,24 +141,14 @@ def _author(record: Record) -> str:
     return "server" if is_server(author) else author
 
 
-def _beside(path: str, what: str) -> str:
-    """Return a path like a path: `todo (phone).md`."""
-    pure = PurePosixPath(path)
-    return str(pure.with_name(f"{pure.stem} ({what}){pure.suffix}"))
-
-
 def _place(files: Iterable[_File]) -> list[_File]:
     """Give files paths that every disk can hold side by side, whatever it takes for the same name."""
     files = list(files)
-    folders = {_fold(str(parent)) for file in files for parent in PurePosixPath(file.path).parents}
-    taken: set[str] = set()
+    taken = {_fold(str(parent)) for file in files for parent in PurePosixPath(file.path).parents}
     placed: list[_File] = []
     for file in files:
-        path, number = file.path, 1
-        while (folded := _fold(path)) in taken or folded in folders:
-            number += 1
-            path = _beside(file.path, str(number))
-        taken.add(folded)
+        path = next(name for name in names_like(file.path) if _fold(name) not in taken)
+        taken.add(_fold(path))
         placed.append(_File(path, file.record))
     return placed
 

@@ -7,16 +7,17 @@ What has the same content is left alone. What has a name that is taken by someth
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tidenote.client.client import SyncClient, key_of
-from tidenote.core.keys import STATE_FOLDER
+from tidenote.core.keys import STATE_FOLDER, marked_path
 from tidenote.errors import RefusedChange
 from tidenote.vault.bases import Bases
 from tidenote.vault.files import RealFiles
@@ -73,26 +74,24 @@ async def import_folder(
 
 
 async def _import(copy: Path, client: SyncClient, entry: DiskEntry, done: Imported) -> None:
-    name = entry.path
-    for path in (entry.path, *_beside(entry.path)):
+    for path in _names(entry.path):
         there = client.journal.winner(key_of(path))
         if there is None or there.deleted:
-            name = path
             break
         if there.content_hash == entry.content_hash:
             done.same += 1
             return
-    await client.put(name, copy / entry.disk_name)
+    await client.put(path, copy / entry.disk_name)
     done.written += 1
-    if name != entry.path:
-        done.beside[entry.path] = name
+    if path != entry.path:
+        done.beside[entry.path] = path
 
 
-def _beside(path: str) -> list[str]:
-    """Return names like a name, in the order in which they are tried."""
-    pure = PurePosixPath(path)
-    marks = ["imported", *(f"imported {number}" for number in range(2, 1000))]
-    return [str(pure.with_name(f"{pure.stem} ({mark}){pure.suffix}")) for mark in marks]
+def _names(path: str) -> Iterator[str]:
+    """Yield a path and others like it, in the order in which they are tried."""
+    yield path
+    yield marked_path(path, "imported")
+    yield from (marked_path(path, f"imported {number}") for number in itertools.count(2))
 
 
 def _copy(source: Path, copy: Path) -> None:

@@ -27,7 +27,7 @@ from enum import Enum
 from typing import Final
 
 from tidenote.client.journal import BaseEntry
-from tidenote.core.keys import MAX_NAME_BYTES
+from tidenote.core.keys import names_like
 from tidenote.core.version import Dot, is_server
 from tidenote.vault.bases import Bases, DiskTraits
 
@@ -637,18 +637,3 @@ def folders_above(path: str) -> Iterator[str]:
     """Yield the folders above a path, the nearest first, without the root."""
     while path := path.rpartition("/")[0]:
         yield path
-
-
-def names_like(path: str) -> Iterator[str]:
-    """Yield the names that a file may get: its own, then ` (2)` and so on before the extension."""
-    yield path
-    folder, slash, name = path.rpartition("/")
-    stem, dot, extension = name.rpartition(".")
-    if not stem:
-        stem, dot, extension = name, "", ""
-    number = 2
-    while True:
-        tail = f" ({number}){dot}{extension}"
-        room = MAX_NAME_BYTES - len(tail.encode())
-        yield f"{folder}{slash}{stem.encode()[:room].decode(errors='ignore')}{tail}"
-        number += 1

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tidenote.core.keys import names_like
 from tidenote.vault.bases import Bases, DiskTraits
-from tidenote.vault.plan import names_like
 
 
 class Look(Protocol):
