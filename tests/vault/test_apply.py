@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -21,8 +22,9 @@ from tidenote.vault import apply as module
 from tidenote.vault import plan
 from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.bases import Bases
-from tidenote.vault.files import BadName, RealFiles, Stat
+from tidenote.vault.files import BadName, FileProblem, RealFiles, Stat
 from tidenote.vault.plan import (
+    Adopt,
     Delete,
     DiskEntry,
     Held,
@@ -34,6 +36,7 @@ from tidenote.vault.plan import (
     Remote,
     Why,
     expected_file,
+    tombstone,
 )
 from tidenote.vault.work import ThreadWork
 from vault.folding import FoldingFiles
@@ -259,6 +262,42 @@ class TestIn:
             monkeypatch.setattr(RealFiles, "write", write)
             outcome = await here.apply(plan.Write("a|b.md", "a|b.md", here.remote("note:a|b.md", "x"), None))
             assert outcome.failed == [Held("a|b.md", Why.NAME, "this disk cannot hold the name")]
+
+
+class TestAgreed:
+    """The disk and the replica are the same already: only the base is to be remembered."""
+
+    async def test_a_file_that_both_sides_removed_with_its_folder(self, tmp_path: Path) -> None:
+        async with bench(tmp_path) as here:
+            (here.root / "d").mkdir()
+            here.know("d/a.md", "text")
+            shutil.rmtree(here.root / "d")
+            gone = tombstone("d/a.md", Dot(5, "x"))
+            assert await here.apply(Adopt(gone)) == Outcome()
+            assert here.journal.bases() == {"d/a.md": gone}
+
+    @pytest.mark.parametrize("problem", ["the folder went", "the disk failed"])
+    async def test_what_cannot_be_made_durable_is_not_remembered_and_holds_up_no_other(
+        self, tmp_path: Path, problem: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with bench(tmp_path) as here:
+            (here.root / "d").mkdir()
+            known = replace(here.know("d/a.md", "old"), arriving=sha("new"))
+            came, other = (replace(here.know(name, "new"), dot=Dot(5, "x")) for name in ("d/a.md", "b.md"))
+            here.bases.put(known)
+
+            def settle(_: RealFiles, path: str) -> None:
+                raise FileProblem(path, "Input/output error")
+
+            if problem == "the disk failed":
+                monkeypatch.setattr(RealFiles, "settle", settle)
+                expected = Outcome(failed=[Held("d/a.md", Why.FAILED, "Input/output error")])
+            else:
+                shutil.rmtree(here.root / "d")
+                expected = Outcome(again={"d/a.md"})
+            assert await here.apply(Adopt(came), Adopt(other)) == expected
+            assert here.bases.get("d/a.md") == known
+            assert here.bases.get("b.md") == other
 
 
 class Killed(BaseException):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
@@ -16,49 +17,61 @@ from vault.world import Site, eventually, site, tree
 pytestmark = pytest.mark.anyio
 
 NAMES = ("a.md", "b.md", "d/c.md", "d/e.md", "x/y/z.md", "image.png", "caf\u00e9.md")
+FOLDERS = ("d", "x/y", "new")
 STEPS = 120
 
 
 class Person:
     """Saves, renames and deletes at random; every saved line is unique, so that it can be looked for."""
 
-    def __init__(self, here: Site, name: str, seed: int) -> None:
+    def __init__(self, here: Site, name: str) -> None:
         self.root = here.folder(name)
         self.name = name
-        self.rng = random.Random(f"{seed} {name}")
         self.count = 0
 
-    def act(self) -> None:
-        path = self.root / self.rng.choice(NAMES)
+    def act(self, rng: random.Random) -> None:
+        on_files = [self.save, self.save, self.append, self.replace, self.rename, self.delete]
+        on_folders = [self.rename_folder, self.delete_folder]
         with suppress(FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError):
-            self.rng.choice([self.save, self.save, self.append, self.replace, self.rename, self.delete])(path)
+            if rng.random() < 0.85:
+                rng.choice(on_files)(self.root / rng.choice(NAMES), rng)
+            else:
+                rng.choice(on_folders)(self.root / rng.choice(FOLDERS), rng)
 
     def line(self) -> str:
         self.count += 1
         return f"{self.name} {self.count:04}\n"
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, _: random.Random) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.line())
 
-    def append(self, path: Path) -> None:
+    def append(self, path: Path, _: random.Random) -> None:
         with path.open("a") as file:
             file.write(self.line())
 
-    def replace(self, path: Path) -> None:
+    def replace(self, path: Path, _: random.Random) -> None:
         text = path.read_text() + self.line()
         beside = path.with_name(f"{path.name}.tmp")
         beside.write_text(text)
         beside.replace(path)
 
-    def rename(self, path: Path) -> None:
-        target = self.root / self.rng.choice(NAMES)
+    def rename(self, path: Path, rng: random.Random) -> None:
+        target = self.root / rng.choice(NAMES)
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
 
-    def delete(self, path: Path) -> None:
+    def delete(self, path: Path, _: random.Random) -> None:
         path.unlink()
+
+    def rename_folder(self, folder: Path, rng: random.Random) -> None:
+        target = self.root / rng.choice(FOLDERS)
+        if not target.exists() and target.parent.exists():
+            folder.rename(target)
+
+    def delete_folder(self, folder: Path, _: random.Random) -> None:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -68,7 +81,7 @@ async def test_folders_that_are_worked_in_become_the_same(
     rng = random.Random(seed)
     removed = record_removals(monkeypatch)
     async with site(tmp_path) as here, AsyncExitStack() as stack:
-        persons = [Person(here, name, seed) for name in ("one", "two", "fold")]
+        persons = [Person(here, name) for name in ("one", "two", "fold")]
         daemons = [
             await stack.enter_async_context(
                 here.running(person.name, open_files=FoldingFiles if person.name == "fold" else RealFiles)
@@ -76,8 +89,11 @@ async def test_folders_that_are_worked_in_become_the_same(
             for person in persons
         ]
         for _ in range(STEPS):
-            rng.choice(persons).act()
-            await asyncio.sleep(rng.choice([0, 0, 0.01, 0.05]))
+            # Now and then two do the same, one shortly after the other.
+            deed = rng.random()
+            for person in rng.sample(persons, rng.choice([1, 1, 2])):
+                person.act(random.Random(deed))
+                await asyncio.sleep(rng.choice([0, 0, 0.01, 0.05]))
 
         def settled() -> bool:
             return all(daemon.status().state in ("synced", "attention") for daemon in daemons) and all(
