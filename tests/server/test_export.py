@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tidenote.core.retention import Policy
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import AccessError, ConfigError, StorageError
 from tidenote.server import backup
@@ -141,6 +142,18 @@ def test_what_the_history_let_go_of_is_told(tmp_path: Path, log: Log) -> None:
     assert (done.gone, done.missing) == (["a.md"], [])
     assert (later.gone, later.missing) == ([], ["b.md"])
     assert files(tmp_path / "out") == {"a.md": b"one\n"}
+
+
+def test_what_was_deleted_and_is_forgotten_is_there_as_it_was(tmp_path: Path, log: Log) -> None:
+    log.write("a.md", "kept\n")
+    only = log.write("b.md", "deleted\n")
+    log.write("b.md", None, only)
+    with closing(SqlStore.open(log.data)) as store:
+        swept = store.sweep("main", None, now_ms=300 * DAY_MS, policy=Policy(tombstone_days=180))
+    assert (swept.after, swept.tombstones) == (None, 1)
+    assert log.export(tmp_path / "out", at=2) == Exported(2)
+    assert files(tmp_path / "out") == {"a.md": b"kept\n", "b.md": b"deleted\n"}
+    assert log.export(tmp_path / "now") == log.export(tmp_path / "later", at=3) == Exported(1)
 
 
 def test_a_renamed_note_is_there_once(tmp_path: Path, log: Log) -> None:

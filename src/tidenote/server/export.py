@@ -97,7 +97,7 @@ def export(data: Path, target: Path, *, vault: str, at_ms: int | None = None, st
 def _wanted(store: Store, vault: str, receipt: int | None, exported: Exported) -> list[_File]:
     """Return what is to be written, by path; say what differs from what was there."""
     found: list[_File] = []
-    for key in _keys(store, vault):
+    for key in _keys(store, vault, receipt):
         records = store.records(vault, key)
         standing = as_of(records, records[-1].receipt if receipt is None else receipt)
         shown = winner(standing)
@@ -118,11 +118,14 @@ def _wanted(store: Store, vault: str, receipt: int | None, exported: Exported) -
     return found
 
 
-def _keys(store: Store, vault: str) -> Iterator[str]:
+def _keys(store: Store, vault: str, receipt: int | None) -> list[str]:
+    """Return the keys that there are, ordered; as of a receipt also those whose deletion is forgotten."""
+    keys = set() if receipt is None else set(store.altered_since(vault, receipt))
     after: str | None = None
     while page := store.manifest(vault, after, _PAGE):
-        yield from (key for key, _ in page)
+        keys.update(key for key, _ in page)
         after = page[-1][0]
+    return sorted(keys)
 
 
 def _kept(records: Sequence[Record], wanted: Record) -> Record | None:
