@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -68,16 +69,39 @@ async def test_an_answer_without_end_is_not_read_to_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(rest_module, "MAX_ANSWER_BYTES", 2**20)
     bomb = gzip.compress(bytes(2**24))
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        head = f"HTTP/1.1 {status} Found\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
-        writer.write(head.encode() + bomb)
-        writer.close()
-
-    hostile = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with hostile, Rest(config(f"ws://127.0.0.1:{hostile.sockets[0].getsockname()[1]}/ws/sync")) as asking:
+    head = f"HTTP/1.1 {status} Found\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
+    async with hostile(head.encode() + bomb) as asking:
         with pytest.raises(UnreachableError, match="more than 1048576 bytes"):
             await asking.manifest()
+
+
+@pytest.mark.parametrize("offset", ["9" * 5000, "9" * 19, "-1", "x", ""])
+async def test_an_offset_that_is_none_is_not_used(source: Path, offset: str) -> None:
+    async with hostile(f"HTTP/1.1 404 Not Found\r\nUpload-Offset: {offset}\r\n\r\n".encode()) as asking:
+        with pytest.raises(UnreachableError, match="no offset"):
+            await asking.upload(BLOB, source)
+
+
+@pytest.mark.parametrize("clock", ["9" * 30, "-1"])
+async def test_a_clock_that_is_none_is_not_used(clock: str) -> None:
+    body = f'{{"epoch": "1-aa", "clock": {clock}, "entries": []}}'
+    async with hostile(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()) as asking:
+        with pytest.raises(UnreachableError, match="clock"):
+            await asking.manifest()
+
+
+@asynccontextmanager
+async def hostile(answer: bytes) -> AsyncIterator[Rest]:
+    """Yield what asks a server that always gives this answer."""
+
+    async def give(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(give, "127.0.0.1", 0)
+    async with server, Rest(config(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws/sync")) as asking:
+        yield asking
 
 
 # -- errors

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -498,7 +499,10 @@ def _read(body: bytes, kind: type[T]) -> T:
 
 def _offset(response: httpx.Response) -> int:
     value = response.headers.get("Upload-Offset", "0")
-    return int(value) if value.isascii() and value.isdigit() else 0
+    # No file has an offset of more digits.
+    if not re.fullmatch(r"[0-9]{1,18}", value):
+        raise UnreachableError("the server's address does not answer as Tidenote does: its Upload-Offset is no offset")
+    return int(value)
 
 
 async def _chunks(source: Path, offset: int, end: int) -> AsyncIterator[bytes]:

@@ -165,6 +165,10 @@ class WireHead(WireDot, frozen=True, omit_defaults=True):
     sha256: str | None = None
 
 
+Receipt = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP)]
+"""A place in the log; 0 is before everything."""
+
+
 class ManifestEntry(Struct):
     """What the server holds of one key: the dots of its siblings."""
 
@@ -176,7 +180,7 @@ class Manifest(Struct, omit_defaults=True):
     """One page of `GET /api/v1/manifest`, ordered by key; `next` is the key to go on after."""
 
     epoch: str
-    clock: int
+    clock: Receipt
     entries: list[ManifestEntry]
     next: str | None = None
 
@@ -316,9 +320,6 @@ class VersionText(Struct, omit_defaults=True):
     value: str | None = None
     merged: MergeDetails | None = None
 
-
-Receipt = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP)]
-"""A place in the log; 0 is before everything."""
 
 Timestamp = Annotated[int, Meta(ge=1, le=MAX_TIMESTAMP)]
 """A Lamport timestamp that somebody asks for."""
