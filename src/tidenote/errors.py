@@ -55,7 +55,9 @@ CODES: dict[str, Code] = {
     "bad_device": Code(Action.PARK, 422, "the device id is malformed or reserved"),
     "bad_author": Code(Action.PARK, 403, "the change names another device as its author"),
     "bad_base": Code(Action.PARK, 422, "a base dot is malformed or not smaller than the change"),
-    "bad_value": Code(Action.PARK, 422, "the value holds U+0000, or value, blob, deleted and moved_to contradict"),
+    "bad_value": Code(
+        Action.PARK, 422, "it holds U+0000, the blob has another size, or value, blob, deleted and moved_to contradict"
+    ),
     "value_too_large": Code(Action.PARK, 413, "the text is over the limit; send it as a blob"),
     "clock_too_far": Code(Action.RESTAMP, 422, "the timestamp is too far ahead of the server's clock"),
     "dot_reused": Code(Action.REINCARNATE, 409, "the same key and dot came before with other content"),

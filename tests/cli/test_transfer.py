@@ -17,7 +17,7 @@ def test_export_says_what_it_wrote_and_what_it_could_not(tmp_path: Path) -> None
     store.create_vault("main")
     for device in ("laptop", "phone"):
         change = Change("note:todo.md", Dot(7, device), f"from the {device}\n", base=frozenset())
-        store.take_in("main", [[change]], wall_ms=time.time_ns() // 1_000_000, has_blob=bool)
+        store.take_in("main", [[change]], wall_ms=time.time_ns() // 1_000_000, check_blob=bool)
     store.close()
     done = tidenote("export", tmp_path / "out", "--data", tmp_path / "data")
     assert f"{tmp_path / 'out'}: 2 files of vault main" in done.stdout

@@ -344,7 +344,7 @@ class VaultMachine(RuleBasedStateMachine):
             self.take_in([Change(key, Dot(stamp, "other"), value, base=base)])
 
     def take_in(self, changes: list[Change]) -> list[tuple[Change, Rejected | None]]:
-        batch = self.store.take_in("main", [changes], wall_ms=0, has_blob=lambda _: True)
+        batch = self.store.take_in("main", [changes], wall_ms=0, check_blob=lambda _: True)
         return [
             (
                 change,

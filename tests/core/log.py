@@ -10,7 +10,8 @@ from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge
 from tidenote.core.register import EMPTY, Register
 from tidenote.core.sides import OnTie
-from tidenote.core.version import Change, Dot, Record, Version
+from tidenote.core.version import BlobRef, Change, Dot, Record, Version
+from tidenote.errors import RefusedChange
 from tidenote.wire.session import Page
 
 
@@ -52,8 +53,9 @@ class Log:
             found.dot not in siblings and found.change.content_hash == content_hash for found in self.versions_of(key)
         )
 
-    def has_blob(self, sha256: str) -> bool:
-        return sha256 in self.blobs
+    def check_blob(self, blob: BlobRef) -> None:
+        if blob.sha256 not in self.blobs:
+            raise RefusedChange("upload it first", "blob_missing")
 
     def versions_of(self, key: str) -> list[Version]:
         return [found for found in self.versions if found.change.key == key]

@@ -85,6 +85,12 @@ def test_a_duplicate_is_the_same_change_sent_again(second: Change, duplicate: bo
     assert replace(record, gone=True).is_of(second) is duplicate
 
 
+def test_a_blob_of_another_size_is_another_change() -> None:
+    picture = attach("1a")
+    assert Record.of(Version(picture)).is_of(replace(picture, blob=BlobRef("0" * 64, 1, "image/png")))
+    assert not Record.of(Version(picture)).is_of(replace(picture, blob=BlobRef("0" * 64, 2)))
+
+
 def test_a_version_has_the_dot_of_its_change() -> None:
     assert Version(FIRST, 9).dot == Dot(5, "a")
 

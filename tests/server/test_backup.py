@@ -49,7 +49,7 @@ def fill(data: Path, notes: int = 5) -> None:
             "file:p.png", Dot(1000, "a"), None, BlobRef(SHA256, len(PICTURE), "image/png"), base=frozenset()
         )
         pushes = [[note(number)] for number in range(1, notes + 1)]
-        batch = store.take_in("main", [*pushes, [picture]], wall_ms=1, has_blob=bool)
+        batch = store.take_in("main", [*pushes, [picture]], wall_ms=1, check_blob=bool)
         assert len(batch.versions) == notes + 1
 
 
@@ -120,7 +120,7 @@ async def test_what_is_written_meanwhile_is_in_it_wholly_or_not_at_all(tmp_path:
 def test_what_the_folder_held_is_set_aside_only_when_asked(tmp_path: Path, data: Path) -> None:
     backup.back_up(data, tmp_path / "b.tar")
     with closing(SqlStore.open(data)) as store:
-        store.take_in("main", [[note(2000)]], wall_ms=1, has_blob=bool)
+        store.take_in("main", [[note(2000)]], wall_ms=1, check_blob=bool)
         with pytest.raises(ConfigError, match="another server uses"):
             backup.restore(tmp_path / "b.tar", data, replace=True)
         with pytest.raises(ConfigError, match="another server uses"):
@@ -156,8 +156,8 @@ def test_a_blob_that_went_with_its_version_meanwhile_is_not_missed(
     """The history lets go of it between the copy of the log and that of its blobs: the copy is begun anew."""
     describe = backup._describe
 
-    def let_go(snapshot: Path) -> backup.Manifest:
-        found = describe(snapshot)
+    def let_go(data: Path, snapshot: Path) -> backup.Manifest:
+        found = describe(data, snapshot)
         if blob_path(data, SHA256).exists():
             blob_path(data, SHA256).unlink()
             with closing(sqlite3.connect(data / DATABASE_FILE)) as database, database:
@@ -166,6 +166,20 @@ def test_a_blob_that_went_with_its_version_meanwhile_is_not_missed(
 
     monkeypatch.setattr(backup, "_describe", let_go)
     assert backup.back_up(data, tmp_path / "b.tar").blobs == []
+
+
+def test_the_size_of_a_blob_is_that_on_the_disk(tmp_path: Path, data: Path) -> None:
+    """Whatever a change said of it, and however often."""
+    with closing(SqlStore.open(data)) as store:
+        wrong = [
+            Change(f"file:{size}.png", Dot(2000, "a"), None, BlobRef(SHA256, size), base=frozenset())
+            for size in (0, len(PICTURE) - 1, 2**53 - 1)
+        ]
+        store.take_in("main", [wrong], wall_ms=1, check_blob=bool)
+    made = backup.back_up(data, tmp_path / "b.tar")
+    assert made.blobs == [backup.BackupBlob(SHA256, len(PICTURE))]
+    backup.restore(tmp_path / "b.tar", tmp_path / "new")
+    assert blob_path(tmp_path / "new", SHA256).read_bytes() == PICTURE
 
 
 def test_a_blob_that_rotted_is_noticed(tmp_path: Path, data: Path) -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tidenote.errors import AccessError, ProtocolError, StorageError
+from tidenote.core.version import BlobRef
+from tidenote.errors import AccessError, ProtocolError, RefusedChange, StorageError
 from tidenote.server.blobs import CHUNK_BYTES, BlobStore
 from tidenote.wire.messages import BlobStatus
 
@@ -57,6 +58,16 @@ async def test_a_blob_comes_back_as_it_was(blobs: BlobStore, tmp_path: Path) -> 
     assert await everything(blobs.read(SHA256)) == BYTES
     assert files(tmp_path) == [f"blobs/{SHA256[:2]}/{SHA256}"]
     assert (tmp_path / "blobs").stat().st_mode & 0o077 == 0
+
+
+async def test_a_change_must_say_the_size_of_a_blob_that_is_here(blobs: BlobStore) -> None:
+    with pytest.raises(RefusedChange) as missing:
+        blobs.check(BlobRef(SHA256, TOTAL))
+    await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))
+    blobs.check(BlobRef(SHA256, TOTAL, "image/png"))
+    with pytest.raises(RefusedChange) as wrong:
+        blobs.check(BlobRef(SHA256, TOTAL + 1))
+    assert (missing.value.code, wrong.value.code) == ("blob_missing", "bad_value")
 
 
 async def test_the_empty_blob(blobs: BlobStore) -> None:

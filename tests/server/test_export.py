@@ -51,7 +51,7 @@ class Log:
         kind = "file" if blob else "note"
         change = Change(f"{kind}:{name}", dot, None if blob else value, blob, frozenset(base), moved_to, modified_at)
         with closing(SqlStore.open(self.data)) as store:
-            batch = store.take_in("main", [[change]], wall_ms=self.days * DAY_MS, has_blob=bool)
+            batch = store.take_in("main", [[change]], wall_ms=self.days * DAY_MS, check_blob=bool)
         assert batch.versions
         return dot
 

@@ -172,11 +172,11 @@ def test_a_name_is_looked_at_once_however_often_a_note_had_it() -> None:
     store = MemoryStore()
     store.create_vault("main")
     here, there = Change(A, Dot(1, "x"), "one"), Change(B, Dot(2, "x"))
-    store.take_in("main", [[here]], wall_ms=1, has_blob=bool)
+    store.take_in("main", [[here]], wall_ms=1, check_blob=bool)
     for number in range(1, 40):
         written = Change(there.key, Dot(2 * number + 1, "x"), "one", base=frozenset((there.dot,)))
         renamed = Change(here.key, Dot(2 * number + 2, "x"), base=frozenset((here.dot,)), moved_to=there.key)
-        store.take_in("main", [[written, renamed]], wall_ms=1, has_blob=bool)
+        store.take_in("main", [[written, renamed]], wall_ms=1, check_blob=bool)
         here, there = written, renamed
     # By each of its renames it would be a thousand times the work, and by the cube of them.
     assert sorted(name for name, _ in names(store, "main", here.key)) == [A, B]
@@ -467,7 +467,7 @@ def test_a_thousand_renames_in_a_row_are_kept_together_in_one_pass() -> None:
     store = MemoryStore()
     store.create_vault("main")
     keys = [f"note:{number}.md" for number in range(1001)]
-    store.take_in("main", [[Change(keys[-1], Dot(1, "x"), "written meanwhile")]], wall_ms=1, has_blob=bool)
+    store.take_in("main", [[Change(keys[-1], Dot(1, "x"), "written meanwhile")]], wall_ms=1, check_blob=bool)
     steps = Counted({key: Step(key, frozenset(), None, None, target) for key, target in pairwise(keys)})
     steps[keys[-1]] = Step(keys[-1], frozenset(), None, None)
     plan = unseen_stay(store, "main", Plan(steps), seen=0)
@@ -526,7 +526,7 @@ async def test_what_the_history_keeps_no_longer_is_told_and_refused(tmp_path: Pa
         for number in range(3):
             old.append(await devices.change("x", A, f"text {number}"))
             changes = [_as_change(old[-1])]
-            server.service.store.take_in("main", [changes], wall_ms=1000 * number, has_blob=bool)
+            server.service.store.take_in("main", [changes], wall_ms=1000 * number, check_blob=bool)
             await hub.refresh()
         receipt = (await devices.history(A))[-1]["receipt"]
         told = await devices.ask("gc", dry_run=True)

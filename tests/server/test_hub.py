@@ -17,7 +17,7 @@ from tidenote.core.intake import Batch
 from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge, Merged
 from tidenote.core.version import BlobRef, Change, Dot
-from tidenote.errors import StorageError, TidenoteError
+from tidenote.errors import RefusedChange, StorageError, TidenoteError
 from tidenote.server.hub import Committed, Hub
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
@@ -48,13 +48,13 @@ class TroubledStore(MemoryStore):
         pushes: Sequence[Sequence[Change]],
         *,
         wall_ms: int,
-        has_blob: Callable[[str], bool],
+        check_blob: Callable[[BlobRef], object],
         settle: Iterable[str] = (),
         merge: Merge = merge_text,
     ) -> Batch:
         self.batches.append([len(changes) for changes in pushes])
         self.trouble(pushes)
-        return super().take_in(vault, pushes, wall_ms=wall_ms, has_blob=has_blob, settle=settle, merge=merge)
+        return super().take_in(vault, pushes, wall_ms=wall_ms, check_blob=check_blob, settle=settle, merge=merge)
 
 
 @pytest.fixture
@@ -74,6 +74,10 @@ async def a_hub(
     config: ServerConfig | None = None,
     blobs: Sequence[str] = (),
 ) -> AsyncIterator[Hub]:
+    def check_blob(blob: BlobRef) -> None:
+        if blob.sha256 not in blobs:
+            raise RefusedChange("upload it first", "blob_missing")
+
     with ThreadPoolExecutor(1) as writer, ThreadPoolExecutor(2) as readers, ThreadPoolExecutor(2) as slow:
         async with (
             Merger() as merger,
@@ -85,7 +89,7 @@ async def a_hub(
                 writer=writer,
                 readers=readers,
                 slow_readers=slow,
-                has_blob=lambda sha256: sha256 in blobs,
+                check_blob=check_blob,
                 config=config or ServerConfig(),
                 metrics=Metrics(),
             ) as hub,
@@ -321,7 +325,7 @@ async def test_a_restored_log_begins_a_new_generation_once(hub: Hub, news: Subsc
 async def test_a_cursor_that_only_the_hub_is_behind_of_begins_no_generation(hub: Hub, store: TroubledStore) -> None:
     """Whoever reads the log hears of a commit before the hub does."""
     await hub.submit([change(1)])
-    store.take_in("main", [[change(2)]], wall_ms=0, has_blob=bool)
+    store.take_in("main", [[change(2)]], wall_ms=0, check_blob=bool)
     epoch, clock = hub.epoch, store.vault("main").clock
     assert clock > hub.clock
     await hub.new_generation(epoch, clock)
@@ -457,9 +461,9 @@ async def test_what_was_not_settled_when_the_server_ended_is_when_it_starts(
     store: TroubledStore, bus: PubSub[Publication]
 ) -> None:
     store.create_vault("main")
-    store.take_in("main", [rivals(1)], wall_ms=0, has_blob=bool, merge=BoundedMerge(0))
+    store.take_in("main", [rivals(1)], wall_ms=0, check_blob=bool, merge=BoundedMerge(0))
     different = [Change("note:5.md", Dot(1, name), f"by {name}", base=frozenset()) for name in ("x", "y")]
-    store.take_in("main", [different], wall_ms=0, has_blob=bool)
+    store.take_in("main", [different], wall_ms=0, check_blob=bool)
     async with a_hub(store, bus) as hub:
         await until_shown(hub, 1, BOTH)
         assert await hub.open_conflicts(None, 10) == ["note:5.md"]
@@ -469,7 +473,7 @@ async def test_questions_that_could_not_be_read_at_the_start_are_read_later(
     store: TroubledStore, bus: PubSub[Publication], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.create_vault("main")
-    store.take_in("main", [rivals(1)], wall_ms=0, has_blob=bool, merge=BoundedMerge(0))
+    store.take_in("main", [rivals(1)], wall_ms=0, check_blob=bool, merge=BoundedMerge(0))
     failures: list[Exception] = [StorageError("the disk failed"), RuntimeError("a bug")]
     really = store.open_conflicts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from server.running import PATIENCE_S, plain_client, running_server
+from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import CODES
 from tidenote.server.serve import Running
 
@@ -142,6 +144,17 @@ async def test_files_and_texts_that_are_none_are_blobs(server: Running, http: ht
     await write(http, "again.png", b"\x89PNG\r\n\0")
     most = server.service.config.max_frame_bytes
     assert refused(await http.put("/notes/huge.bin", content=b"x" * (most + 1), headers=NEW)) == "message_too_large"
+
+
+async def test_the_length_of_a_file_is_that_of_its_bytes(server: Running, http: httpx.AsyncClient) -> None:
+    """Also where a log from before this was checked says something else."""
+    sha256 = hashlib.sha256(b"bytes").hexdigest()
+    await write(http, "right.png", b"bytes")
+    wrong = Change("file:wrong.png", Dot(1, "a"), blob=BlobRef(sha256, 9))
+    refused_now = await server.service.hub("main").submit([wrong])
+    assert [rejected.code for rejected in refused_now.rejected] == ["bad_value"]
+    server.service.store.take_in("main", [[wrong]], wall_ms=1, check_blob=bool)
+    assert (await http.get("/notes/wrong.png")).content == b"bytes"
 
 
 async def test_a_rename_is_one_step(server: Running, http: httpx.AsyncClient) -> None:

@@ -46,7 +46,7 @@ async def write(hub: Hub, number: int, value: str = TEXT, *, blob: BlobRef | Non
 def old(service: Service, number: int) -> None:
     """Take a change in that came long ago."""
     change = Change(KEY, Dot(number, "a"), TEXT, base=frozenset([Dot(number - 1, "a")] if number > 1 else []))
-    service.store.take_in("main", [[change]], wall_ms=number, has_blob=bool)
+    service.store.take_in("main", [[change]], wall_ms=number, check_blob=bool)
 
 
 def packed(data: Path) -> int:
@@ -248,7 +248,7 @@ async def test_a_blob_goes_with_the_last_version_that_names_it(tmp_path: Path) -
         blobs = [put_blob(service, bytes([number]), 9 * DAY_MS) for number in range(3)]
         for number, blob in enumerate(blobs, start=1):
             change = Change(KEY, Dot(number, "a"), None, blob, frozenset([Dot(number - 1, "a")] if number > 1 else []))
-            service.store.take_in("main", [[change]], wall_ms=number, has_blob=lambda _: True)
+            service.store.take_in("main", [[change]], wall_ms=number, check_blob=lambda _: True)
         assert (await service.upkeep.gc(hub)).blobs == 1
         assert [service.blobs.has(blob.sha256) for blob in blobs] == [False, True, True]
 
@@ -364,7 +364,7 @@ async def test_a_device_that_missed_a_forgotten_deletion_is_told_to_compare(tmp_
         service, hub = server.service, server.service.hub("main")
         for number, value in ((1, TEXT), (2, None)):
             change = Change(KEY, Dot(number, "a"), value, base=frozenset([Dot(1, "a")] if number > 1 else []))
-            service.store.take_in("main", [[change]], wall_ms=number, has_blob=bool)
+            service.store.take_in("main", [[change]], wall_ms=number, check_blob=bool)
         hub.info = service.store.vault("main")
         before, head = 2, hub.clock
         assert (await service.upkeep.gc(hub)).tombstones == 1

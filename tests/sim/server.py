@@ -202,7 +202,7 @@ class Server:
 
     def take_in(self, vault: str, pushes: list[tuple[Change, ...]]) -> Batch:
         """Take pushes into the log in memory."""
-        return self.store.take_in(vault, pushes, wall_ms=self.world.now, has_blob=lambda _: True)
+        return self.store.take_in(vault, pushes, wall_ms=self.world.now, check_blob=lambda _: True)
 
     def sync(self, vault: str, batch: Batch) -> None:
         """Make durable what was taken in."""

@@ -233,7 +233,7 @@ class WorldModel:
             if not change.moved_to:
                 break
             sent.append(change)
-        self.store.take_in(VAULT, [sent], wall_ms=0, has_blob=lambda _: True)
+        self.store.take_in(VAULT, [sent], wall_ms=0, check_blob=lambda _: True)
         device.outbox = device.outbox[len(sent) :]
         for change in sent:
             device.confirmed[change.key] = join_all([*device.confirmed.get(change.key, ()), change]).siblings

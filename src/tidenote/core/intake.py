@@ -18,7 +18,7 @@ from tidenote.core.merged import Merge
 from tidenote.core.register import Register
 from tidenote.core.resolve import Settlement, resolve
 from tidenote.core.sides import OnTie
-from tidenote.core.version import SERVER_PREFIX, UNDATED, Change, Dot, Record, Version, is_server, weight_of
+from tidenote.core.version import SERVER_PREFIX, UNDATED, BlobRef, Change, Dot, Record, Version, is_server, weight_of
 from tidenote.errors import RefusedChange
 
 MAX_ROUNDS: Final = 8
@@ -55,8 +55,12 @@ class View(Protocol):
         """Say whether a replaced version of the key had this content."""
         ...
 
-    def has_blob(self, sha256: str) -> bool:
-        """Say whether the bytes of a blob are on the server's disk."""
+    def check_blob(self, blob: BlobRef) -> object:
+        """Check that the bytes of a blob are on the server's disk, as many as it says.
+
+        Raises:
+            RefusedChange: `blob_missing`, `bad_value`.
+        """
         ...
 
 
@@ -206,8 +210,8 @@ class _Intake:
             raise RefusedChange(f"the bases of this key name over {MAX_ABSENT_DOTS} unknown versions", "bad_base")
         if too_far_ahead(change.dot.timestamp, self.batch.clock, self.wall_ms):
             raise RefusedChange(f"the timestamp is too far ahead of the clock {self.batch.clock}", "clock_too_far")
-        if change.blob and not self.view.has_blob(change.blob.sha256):
-            raise RefusedChange(f"upload the blob {change.blob.sha256} first", "blob_missing")
+        if change.blob:
+            self.view.check_blob(change.blob)
         target = change.moved_to
         if target and (target in refused_keys or not self.register(target).siblings):
             raise RefusedChange(f"there is no {target} that this could have moved to", "move_target_missing")

@@ -206,7 +206,7 @@ class Record:
             self.key == change.key
             and self.dot == change.dot
             and self.content_hash == change.content_hash
-            and (self.blob is None) == (change.blob is None)
+            and (self.blob and self.blob.size) == (change.blob and change.blob.size)
             and self.moved_to == change.moved_to
             and self.base == change.base
             and self.merged_from == change.merged_from

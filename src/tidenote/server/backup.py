@@ -44,7 +44,7 @@ MAX_MANIFEST_BYTES: Final = 2**28
 ATTEMPTS: Final = 3
 """How often a copy is begun when the history lets go of a blob meanwhile."""
 
-_BLOBS = "SELECT DISTINCT blob_sha256, blob_size FROM versions WHERE blob_sha256 IS NOT NULL AND NOT gone ORDER BY 1"
+_BLOBS = "SELECT DISTINCT blob_sha256 FROM versions WHERE blob_sha256 IS NOT NULL AND NOT gone ORDER BY 1"
 _VAULTS = "SELECT name, epoch, clock FROM vaults ORDER BY name"
 _CHUNK = 2**20
 _SCHEDULED_FORMAT = "tidenote-%Y%m%dT%H%M%SZ.tar"
@@ -129,8 +129,8 @@ def back_up(data: Path, file: Path, *, step: Step = unwatched) -> Manifest:
     with disk_errors(), _removing(snapshot, unfinished):
         for attempt in range(ATTEMPTS):
             copy_database(data / DATABASE_FILE, snapshot)
-            manifest = _describe(snapshot)
             try:
+                manifest = _describe(data, snapshot)
                 _write(unfinished, data, snapshot, manifest, step)
                 break
             except FileNotFoundError as missing:
@@ -274,9 +274,10 @@ def copy_database(database: Path, snapshot: Path) -> None:
             raise StorageError("the database is damaged: `PRAGMA integrity_check` says more")
 
 
-def _describe(snapshot: Path) -> Manifest:
+def _describe(data: Path, snapshot: Path) -> Manifest:
     with closing(sqlite3.connect(snapshot)) as copy:
-        blobs = [BackupBlob(*row) for row in copy.execute(_BLOBS)]
+        # Their sizes as of the disk: what a change said of them is its author's word.
+        blobs = [BackupBlob(sha256, blob_path(data, sha256).stat().st_size) for (sha256,) in copy.execute(_BLOBS)]
         vaults = [BackupVault(*row) for row in copy.execute(_VAULTS)]
     with snapshot.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()

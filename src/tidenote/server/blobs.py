@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
-from tidenote.errors import AccessError, ProtocolError, StorageError
+from tidenote.core.version import BlobRef
+from tidenote.errors import AccessError, ProtocolError, RefusedChange, StorageError
 from tidenote.server.store.engine import is_full
 from tidenote.wire.messages import BlobStatus
 
@@ -56,6 +57,18 @@ class BlobStore:
     def has(self, sha256: str) -> bool:
         """Say whether a blob is here: complete, verified and durable."""
         return self.size(sha256) is not None
+
+    def check(self, blob: BlobRef) -> None:
+        """Check that a blob is here, and has the size that a change says.
+
+        Raises:
+            RefusedChange: `blob_missing`, `bad_value`.
+        """
+        size = self.size(blob.sha256)
+        if size is None:
+            raise RefusedChange(f"upload the blob {blob.sha256} first", "blob_missing")
+        if size != blob.size:
+            raise RefusedChange(f"the blob {blob.sha256} has {size} bytes, not {blob.size}", "bad_value")
 
     def size(self, sha256: str) -> int | None:
         """Return the bytes of a blob; None if it is not here, or not completely.

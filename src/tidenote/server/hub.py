@@ -26,7 +26,7 @@ from tidenote.core.intake import Batch, Refused, Taken
 from tidenote.core.keys import owner_of
 from tidenote.core.merged import Merge, Merged
 from tidenote.core.retention import surplus_incarnations
-from tidenote.core.version import Change, Dot, Head, Version
+from tidenote.core.version import BlobRef, Change, Dot, Head, Version
 from tidenote.errors import StorageError, TidenoteError
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
@@ -110,7 +110,7 @@ class Hub:
         writer: a single thread, shared by all hubs of a store.
         readers: some threads for the short reads that sessions wait for.
         slow_readers: some threads for reads that may take their time.
-        has_blob: whether the bytes with a SHA-256 are on disk; called on the writer's thread.
+        check_blob: raises `RefusedChange` unless the bytes of a blob are on disk; called on the writer's thread.
         config: limits and timeouts.
         metrics: what to count.
     """
@@ -125,7 +125,7 @@ class Hub:
         writer: Executor,
         readers: Executor,
         slow_readers: Executor,
-        has_blob: Callable[[str], bool],
+        check_blob: Callable[[BlobRef], object],
         config: ServerConfig,
         metrics: Metrics,
     ) -> None:
@@ -140,7 +140,7 @@ class Hub:
         self._writer = writer
         self._readers = readers
         self._slow_readers = slow_readers
-        self._has_blob = has_blob
+        self._check_blob = check_blob
         self._config = config
         self._metrics = metrics
         self._waiting: deque[_Waiting] = deque()
@@ -394,7 +394,7 @@ class Hub:
                 self.name,
                 [push.changes for push in pushes],
                 wall_ms=_wall_ms(),
-                has_blob=self._has_blob,
+                check_blob=self._check_blob,
                 settle=[late.key] if late else (),
                 merge=late.merge if late else BoundedMerge(MERGE_STEPS),
             )

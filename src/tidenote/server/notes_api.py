@@ -109,8 +109,9 @@ async def read_note(
         return Response(b"", status_code=304, headers=headers)
     if found.blob is None:
         return Response((found.value or "").encode(), headers=headers, media_type="text/markdown")
-    headers["content-length"] = str(found.blob.size)
-    return Stream(bytes_of(request, service, found.blob.sha256), headers=headers, media_type=BYTES)
+    bytes_ = bytes_of(request, service, found.blob.sha256)
+    headers["content-length"] = str(service.blobs.size(found.blob.sha256))
+    return Stream(bytes_, headers=headers, media_type=BYTES)
 
 
 @put("/api/v1/notes/{path:path}", operation_class=UploadOperation, responses=ERRORS)

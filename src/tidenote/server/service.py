@@ -172,7 +172,7 @@ class Service:
                     writer=self._writer,
                     readers=self._readers,
                     slow_readers=self._slow_readers,
-                    has_blob=self.blobs.has,
+                    check_blob=self.blobs.check,
                     config=self.config,
                     metrics=self.metrics,
                 )

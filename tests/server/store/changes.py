@@ -41,7 +41,7 @@ def note(name: str) -> str:
 
 def take(store: Store, *changes: Change, vault: str = "main") -> Batch:
     """Take one push in."""
-    return store.take_in(vault, [changes], wall_ms=WALL_MS, has_blob=lambda _: True)
+    return store.take_in(vault, [changes], wall_ms=WALL_MS, check_blob=lambda _: True)
 
 
 def receipts(batch: Batch) -> list[int]:

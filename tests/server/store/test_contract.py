@@ -11,7 +11,7 @@ import pytest
 from server.store.changes import WALL_MS, change, codes, names, note, pages, receipts, take, winner
 from tidenote.core.intake import Taken
 from tidenote.core.version import BlobRef, Dot, Head
-from tidenote.errors import AccessError, ConfigError, ProtocolError, StorageError
+from tidenote.errors import AccessError, ConfigError, ProtocolError, RefusedChange, StorageError
 from tidenote.server.store.contract import GENERATION_GAP, Store
 from tidenote.server.store.memory import MemoryStore
 from tidenote.server.store.sql import SqlStore
@@ -128,12 +128,16 @@ def test_receipts_are_unique_and_increasing_and_move_the_clock(store: Store) -> 
     assert store.vault("main").clock == 104
 
 
+def no_blob_is_here(blob: BlobRef) -> None:
+    raise RefusedChange(f"upload {blob.sha256} first", "blob_missing")
+
+
 def test_pushes_of_one_batch_are_taken_in_together_and_answered_one_by_one(store: Store) -> None:
     batch = store.take_in(
         "main",
         [[change("a", 1)], [], [change("a", 1, by="dev2"), change("b", 1, blob=BlobRef("0" * 64, 4))]],
         wall_ms=WALL_MS,
-        has_blob=lambda _: False,
+        check_blob=no_blob_is_here,
     )
     assert codes(batch) == [None, None, "blob_missing"]
     assert [entry.key for entry in batch.entries] == [note("a")]
@@ -142,7 +146,7 @@ def test_pushes_of_one_batch_are_taken_in_together_and_answered_one_by_one(store
 
 def test_a_batch_of_nothing_changes_nothing(store: Store) -> None:
     take(store, change("a", 1))
-    batch = store.take_in("main", [], wall_ms=WALL_MS, has_blob=lambda _: True)
+    batch = store.take_in("main", [], wall_ms=WALL_MS, check_blob=lambda _: True)
     assert (batch.previous_clock, batch.clock, batch.versions, batch.results) == (2, 2, [], [])
 
 

@@ -65,7 +65,9 @@ def test_sql_and_memory_agree_with_the_join_of_all_changes(
     for store in stores:
         store.create_vault(vault)
     for pushes in batches:
-        by_sql, by_memory = (store.take_in(vault, pushes, wall_ms=WALL_MS, has_blob=lambda _: True) for store in stores)
+        by_sql, by_memory = (
+            store.take_in(vault, pushes, wall_ms=WALL_MS, check_blob=lambda _: True) for store in stores
+        )
         assert by_sql == by_memory
 
     assert sql.vault(vault) == memory.vault(vault)
@@ -101,7 +103,7 @@ def test_a_reader_who_follows_by_cursor_ends_with_what_the_store_holds(
     replica: dict[str, tuple[Change, ...]] = {}
     cursor = 0
     for change in changes:
-        sql.take_in(vault, [[change]], wall_ms=WALL_MS, has_blob=lambda _: True)
+        sql.take_in(vault, [[change]], wall_ms=WALL_MS, check_blob=lambda _: True)
         if data.draw(st.booleans()):
             page = sql.changes_since(vault, cursor, max_changes=2)
             replica |= {entry.key: entry.register.siblings for entry in page.entries}

@@ -181,7 +181,7 @@ def test_what_hung_on_a_text_that_is_let_go_is_packed_anew(store: SqlStore, data
     texts = [f"{prose(500)} {number}" for number in range(40)]
     for number, edit in enumerate(chain(texts)):
         at_ms = WALL_MS // DAY_MS * DAY_MS + number * DAY_MS // 4
-        store.take_in("main", [[edit]], wall_ms=at_ms, has_blob=bool)
+        store.take_in("main", [[edit]], wall_ms=at_ms, check_blob=bool)
     pack_all(store)
     # Of each four a day the last stays; and what the last one of all was made of.
     assert store.sweep("main", None, now_ms=WALL_MS + 100 * DAY_MS, policy=Policy()).versions == 29
@@ -226,7 +226,7 @@ def test_whatever_is_kept_reads_as_it_was_written(one: SqlStore, data: st.DataOb
         timestamp = one.vault(vault).clock + 1
         base = data.draw(st.sampled_from([head, [], None]))
         value = data.draw(st.none() | st.lists(st.sampled_from(texts), max_size=3).map("".join))
-        batch = one.take_in(vault, [[change("a", timestamp, value, base=base)]], wall_ms=now_ms, has_blob=bool)
+        batch = one.take_in(vault, [[change("a", timestamp, value, base=base)]], wall_ms=now_ms, check_blob=bool)
         written |= {version.receipt: version.change.value for version in batch.versions}
         head = [Dot(timestamp, "dev1")]
         for step in data.draw(st.lists(st.sampled_from(["pack", "sweep"]), max_size=2)):

@@ -36,7 +36,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 def push(store: Store, *changes: Change, at_ms: int = WALL_MS) -> None:
     """Take one push in that arrives at a time."""
-    batch = store.take_in("main", [changes], wall_ms=at_ms, has_blob=lambda _: True)
+    batch = store.take_in("main", [changes], wall_ms=at_ms, check_blob=lambda _: True)
     assert set(codes(batch)) == {None}
 
 
@@ -417,7 +417,7 @@ def test_both_stores_let_go_and_forget_alike_and_never_what_is_shown(
     for part in (batches[:cut], batches[cut:]):
         for pushes in part:
             now_ms += data.draw(st.sampled_from([0, DAY_MS // 3, DAY_MS]))
-            by_sql, by_memory = (s.take_in(vault, pushes, wall_ms=now_ms, has_blob=lambda _: True) for s in stores)
+            by_sql, by_memory = (s.take_in(vault, pushes, wall_ms=now_ms, check_blob=lambda _: True) for s in stores)
             assert by_sql == by_memory
         cursors = data.draw(st.dictionaries(st.sampled_from("xy"), st.integers(0, 60), max_size=2))
         shown = {entry.key: entry.winner for entry in sql.entries(vault, map(note, KEYS))}

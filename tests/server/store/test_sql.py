@@ -180,7 +180,7 @@ store.create_vault("main")
 for number in itertools.count(1):
     changes = [Change(f"note:{name}.md", Dot(store.vault("main").clock + 1, "dev1"), f"{number} " * 500)
                for name in ("one", f"new{number}")]
-    batch = store.take_in("main", [changes], wall_ms=1, has_blob=bool)
+    batch = store.take_in("main", [changes], wall_ms=1, check_blob=bool)
     print(number, batch.clock, flush=True)
 """
 
@@ -211,12 +211,12 @@ def test_what_fails_halfway_is_not_there(store: SqlStore) -> None:
     take(store, change("a", 1))
     before = pages(store)
 
-    def disk_is_gone(sha256: str) -> bool:
-        raise OSError(sha256)
+    def disk_is_gone(blob: BlobRef) -> None:
+        raise OSError(blob.sha256)
 
     with_blob = change("c", 3, blob=BlobRef("00" * 32, 1))
     with pytest.raises(OSError, match="00"):
-        store.take_in("main", [[change("b", 2), with_blob]], wall_ms=WALL_MS, has_blob=disk_is_gone)
+        store.take_in("main", [[change("b", 2), with_blob]], wall_ms=WALL_MS, check_blob=disk_is_gone)
     assert pages(store) == before
     take(store, change("b", 2), with_blob)
 
@@ -344,16 +344,15 @@ def test_a_transaction_holds_the_write_lock_before_it_reads(store: SqlStore, dat
     """Else what it decided could rest on a log that somebody else has appended to meanwhile."""
     refusals: list[str] = []
 
-    def somebody_else_writes(_: str) -> bool:
+    def somebody_else_writes(_: BlobRef) -> None:
         with closing(sqlite3.connect(data / DATABASE_FILE, timeout=0)) as database:
             try:
                 database.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 refusals.append(str(error))
-        return True
 
     with_blob = change("a", 1, blob=BlobRef("00" * 32, 1))
-    store.take_in("main", [[with_blob]], wall_ms=WALL_MS, has_blob=somebody_else_writes)
+    store.take_in("main", [[with_blob]], wall_ms=WALL_MS, check_blob=somebody_else_writes)
     assert refusals == ["database is locked"]
 
 

@@ -34,7 +34,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]
                 Change(f"note:{name} {number}.md", Dot(number, "a"), f"{name} {number}", base=frozenset())
                 for name in ("one", "other")
             ]
-            assert len(store.take_in("main", [push], wall_ms=number, has_blob=bool).versions) == 2
+            assert len(store.take_in("main", [push], wall_ms=number, check_blob=bool).versions) == 2
             sizes.append((data / WAL).stat().st_size)
         torn = data.with_name("torn")
         torn.mkdir()
@@ -69,7 +69,7 @@ def test_c7_what_is_left_is_a_prefix_of_the_commits(tmp_path: Path, recorded: tu
             clock = store.vault("main").clock
             # It goes on from there.
             again = Change("note:again.md", Dot(99, "a"), "again", base=frozenset())
-            assert store.take_in("main", [[again]], wall_ms=1, has_blob=bool).versions
+            assert store.take_in("main", [[again]], wall_ms=1, check_blob=bool).versions
         with closing(sqlite3.connect(data / DATABASE_FILE)) as database:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         kept = sum(size <= cut for size in sizes)

@@ -16,7 +16,7 @@ from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge
 from tidenote.core.retention import Policy
 from tidenote.core.sides import OnTie
-from tidenote.core.version import Change, Dot, Head, Record, Version
+from tidenote.core.version import BlobRef, Change, Dot, Head, Record, Version
 from tidenote.errors import AccessError, ConfigError, StorageError
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
 from tidenote.wire.session import Page, generation_of
@@ -166,7 +166,7 @@ class Store(Protocol):
         pushes: Sequence[Sequence[Change]],
         *,
         wall_ms: int,
-        has_blob: Callable[[str], bool],
+        check_blob: Callable[[BlobRef], object],
         settle: Iterable[str] = (),
         merge: Merge = merge_text,
     ) -> Batch:
@@ -179,7 +179,7 @@ class Store(Protocol):
             vault: its name.
             pushes: the changes of each push, in the order of their arrival.
             wall_ms: ms since 1970; bounds timestamps, and is kept as the time of arrival.
-            has_blob: whether the bytes with this SHA-256 are on the server's disk.
+            check_blob: raises `RefusedChange` unless the bytes of a blob are on the server's disk.
             settle: keys to settle besides, that were `late` in an earlier batch.
             merge: merges two texts; where it raises `TooMuchWork` the key is `late`.
 

@@ -17,7 +17,7 @@ from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge
 from tidenote.core.register import EMPTY, Context, Register
 from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus, surplus_incarnations
-from tidenote.core.version import Change, Dot, Head, Record, Version
+from tidenote.core.version import BlobRef, Change, Dot, Head, Record, Version
 from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo, unknown_vault
 from tidenote.server.store.paging import Weight, fitting, text_size
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
@@ -66,7 +66,7 @@ class _View:
     """The log as `core.intake` sees it."""
 
     vault: _Vault
-    has_blob: Callable[[str], bool]
+    check_blob: Callable[[BlobRef], object]
 
     @property
     def clock(self) -> int:
@@ -130,14 +130,14 @@ class MemoryStore:
         pushes: Sequence[Sequence[Change]],
         *,
         wall_ms: int,
-        has_blob: Callable[[str], bool],
+        check_blob: Callable[[BlobRef], object],
         settle: Iterable[str] = (),
         merge: Merge = merge_text,
     ) -> Batch:
         """Take pushes in, all or nothing."""
         log = self._vault(vault)
         log.info.check_writable()
-        view, author = _View(log, has_blob), server_author(log.info.epoch)
+        view, author = _View(log, check_blob), server_author(log.info.epoch)
         batch = take_in(
             view, pushes, author=author, wall_ms=wall_ms, on_tie=log.info.on_tie, settle=settle, merge=merge
         )

@@ -26,7 +26,7 @@ from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge
 from tidenote.core.retention import Policy
 from tidenote.core.sides import OnTie
-from tidenote.core.version import Change, Dot, Head, Record, Version
+from tidenote.core.version import BlobRef, Change, Dot, Head, Record, Version
 from tidenote.errors import ConfigError, StorageError
 from tidenote.server.store import past
 from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo, unknown_vault
@@ -187,7 +187,7 @@ class SqlStore:
         pushes: Sequence[Sequence[Change]],
         *,
         wall_ms: int,
-        has_blob: Callable[[str], bool],
+        check_blob: Callable[[BlobRef], object],
         settle: Iterable[str] = (),
         merge: Merge = merge_text,
     ) -> Batch:
@@ -196,7 +196,7 @@ class SqlStore:
             row = _lock_row(connection, vault)
             info = _info(row)
             info.check_writable()
-            view = SqlView(connection, row.id, info.clock, has_blob)
+            view = SqlView(connection, row.id, info.clock, check_blob)
             view.prefetch(pushes)
             author = server_author(info.epoch)
             batch = take_in(

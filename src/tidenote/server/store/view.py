@@ -26,7 +26,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
 from tidenote.core.register import EMPTY, Context, Register
-from tidenote.core.version import Change, Dot, Record, Version
+from tidenote.core.version import BlobRef, Change, Dot, Record, Version
 from tidenote.server.store.packing import MIN_BYTES
 from tidenote.server.store.rows import RECORD_COLUMNS, from_version, to_record, to_version
 from tidenote.server.store.tables import absent_dots, keys, siblings, unpacked, vaults, versions
@@ -197,14 +197,16 @@ class SqlView:
         connection: in that transaction.
         vault_id: the vault's row.
         clock: the last receipt.
-        has_blob: whether the bytes of a blob are on the disk.
+        check_blob: raises `RefusedChange` unless the bytes of a blob are on the disk.
     """
 
-    def __init__(self, connection: Connection, vault_id: int, clock: int, has_blob: Callable[[str], bool]) -> None:
+    def __init__(
+        self, connection: Connection, vault_id: int, clock: int, check_blob: Callable[[BlobRef], object]
+    ) -> None:
         self._connection = connection
         self._vault_id = vault_id
         self._clock = clock
-        self._has_blob = has_blob
+        self._check_blob = check_blob
         self._registers: dict[str, Register] = {}
         self._receipts: dict[str, dict[Dot, int]] = {}
         self._known: set[str] = set()
@@ -217,9 +219,9 @@ class SqlView:
         """The last receipt."""
         return self._clock
 
-    def has_blob(self, sha256: str) -> bool:
-        """Say whether the bytes of a blob are on the server's disk."""
-        return self._has_blob(sha256)
+    def check_blob(self, blob: BlobRef) -> None:
+        """Check that the bytes of a blob are on the server's disk."""
+        self._check_blob(blob)
 
     def register(self, key: str) -> Register:
         """Return a key's siblings, with the context of its floor and absent dots."""
