@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,14 @@ async def test_of_the_longest_name_both_are_there(tmp_path: Path) -> None:
             done = await bring_in(server, source, tmp_path, f"device{number}")
             assert (done.written, done.skipped) == (1, {})
         assert await contents(server, tmp_path) == {name: "one\n", f"{'漢' * 80} (imported).md": "two\n"}
+
+
+async def test_as_deep_as_a_key_can_be(tmp_path: Path) -> None:
+    deepest = "a/" * 507
+    source = write(tmp_path / "source", {f"{deepest}x.md": b"one", f"{deepest}too deep for any key/x.md": b"two"})
+    async with running_server(tmp_path / "data") as server:
+        done = await bring_in(server, source, tmp_path, "one")
+        assert (done.written, list(done.skipped)) == (1, [f"{deepest}too deep for any key"])
+        assert await contents(server, tmp_path) == {f"{deepest}x.md": "one"}
+    for copy in ("source", "one"):
+        shutil.rmtree(tmp_path / copy)

@@ -10,14 +10,13 @@ import asyncio
 import itertools
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tidenote.client.client import SyncClient, key_of
-from tidenote.core.keys import STATE_FOLDER, marked_path
+from tidenote.core.keys import STATE_FOLDER, key_of_path, marked_path
 from tidenote.errors import RefusedChange
 from tidenote.vault.bases import Bases
 from tidenote.vault.files import RealFiles
@@ -95,11 +94,24 @@ def _names(path: str) -> Iterator[str]:
 
 
 def _copy(source: Path, copy: Path) -> None:
-    def odd(folder: str, names: list[str]) -> set[str]:
-        """Leave out what is neither file, folder nor link, and a state folder."""
-        kinds = {name: os.lstat(Path(folder, name)).st_mode for name in names}
-        usual = (stat.S_ISREG, stat.S_ISDIR, stat.S_ISLNK)
-        return {name for name, mode in kinds.items() if name == STATE_FOLDER or not any(is_(mode) for is_ in usual)}
+    """Copy files, folders and links, but no state folder, and nothing below a folder whose name can be in no key.
 
-    shutil.copytree(source, copy, symlinks=True, ignore=odd)
+    Without calling itself: folders may lie deeper in each other than calls can.
+    """
+    copy.mkdir()
     (copy / STATE_FOLDER).mkdir()
+    waiting = [""]
+    while waiting:
+        folder = waiting.pop()
+        with os.scandir(source / folder) as entries:
+            for entry in entries:
+                if entry.name == STATE_FOLDER:
+                    continue
+                path = f"{folder}{entry.name}"
+                if entry.is_dir(follow_symlinks=False):
+                    (copy / path).mkdir()
+                    with suppress(RefusedChange):  # the scan tells which
+                        key_of_path(path)
+                        waiting.append(f"{path}/")
+                elif entry.is_symlink() or entry.is_file():
+                    shutil.copy2(entry.path, copy / path, follow_symlinks=False)
