@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -103,7 +104,7 @@ def create(
     from tidenote.wire.messages import VaultRequest, Vaults
 
     ask(Vaults, "POST", "vaults", VaultRequest(name, on_tie), data=data, config=config)
-    console.say(f"made vault {name}; `tidenote pair --vault {name}` lets a device into it")
+    console.say(f"made vault {name}; `tidenote pair --vault={shlex.quote(name)}` lets a device into it")
 
 
 @vaults_app.command("set", epilog=console.example("tidenote vaults set main --on-tie merge"))
