@@ -137,6 +137,9 @@ class TestOut:
             assert (creation.key, creation.value) == ("note:new.md", "text")
             assert (tombstone.key, tombstone.moved_to, tombstone.deleted) == ("note:old.md", "note:new.md", True)
             assert (outcome.sent, outcome.deleted_out) == (1, 0)
+            moved = here.bases.get("new.md")
+            assert moved
+            assert not moved.unbased
             gone = here.bases.get("old.md")
             assert gone
             assert (gone.dot, gone.content_hash) == (tombstone.dot, None)

@@ -361,6 +361,26 @@ class TestRaces:
             await here.once("b")
             assert tree(here.folder("b")) == {"new.md": b"old.md\n", "edited.md": b"offline\n"}
 
+    async def test_a_note_that_two_renamed_while_apart_has_one_name_in_the_end(self, tmp_path: Path) -> None:
+        """Whose name loses renamed the note in its own folder: there is nothing to ask about."""
+        async with site(tmp_path) as here:
+            here.put("a", "note.md", "text\n")
+            await here.once("a")
+            await here.once("b")
+            (here.folder("b") / "note.md").rename(here.folder("b") / "by b.md")
+            for number in range(3):
+                # b's clock is ahead, so that its name is the one that stays.
+                here.put("b", f"{number}.md", f"{number}\n")
+                await here.once("b")
+            (here.folder("a") / "note.md").rename(here.folder("a") / "by a.md")
+            async with here.running("a", config=here.config("a", sync_endpoint="ws://127.0.0.1:9/ws/sync")) as a:
+                await eventually(lambda: a.client.status().pending == 2, "it is noted")
+            async with here.running("a") as a, here.running("b"):
+                left = tree(here.folder("b"))
+                await eventually(lambda: tree(here.folder("a")) == left, "it is as b named it")
+                await eventually(lambda: a.status().state == "synced", "nothing waits for a person")
+                assert tree(here.folder("b")) == left
+
     async def test_both_sides_edit_one_note_while_apart(self, tmp_path: Path) -> None:
         async with site(tmp_path) as here:
             here.put("a", "note.md", "one\ntwo\nthree\n")

@@ -291,7 +291,7 @@ class WorldModel:
                 assert source in device.removed, f"phantom rename of {source}"
                 dot = device.write(entry.path, device.disk.files[entry.disk_name].content, base)
                 device.bases.put(tombstone(source, device.write(source, None, source_base, entry.path)))
-                device.bases.put(self.remembered(device, entry.path, entry.disk_name, dot, unbased=not base))
+                device.bases.put(self.remembered(device, entry.path, entry.disk_name, dot))
             case Write(path, disk_name, remote, expected):
                 self.check_expected(device, path, disk_name, expected, partial=partial)
                 known = device.disk.find(disk_name)

@@ -202,7 +202,8 @@ class Applier:
                 self._check_gone(source_disk_name)
                 creation = self._creation(entry, base)
                 tombstone = self._deletion(source, source_base, moved_to=creation.key)
-                return _Prepared(action, (creation, tombstone), (_base_of(entry, unbased=not base), _gone(source)))
+                # A rename proves that our memory is good, also where nothing is known of the new name.
+                return _Prepared(action, (creation, tombstone), (_base_of(entry, unbased=False), _gone(source)))
 
     def _creation(self, entry: DiskEntry, base: frozenset[Dot]) -> Write:
         key = key_of_path(entry.path)
