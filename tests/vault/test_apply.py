@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ from tidenote.vault import apply as module
 from tidenote.vault import plan
 from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.bases import Bases
+from tidenote.vault.disk import LocalDisk
 from tidenote.vault.files import BadName, FileProblem, RealFiles, Stat
 from tidenote.vault.plan import (
     Adopt,
@@ -254,6 +257,53 @@ class TestIn:
             assert here.journal.bases() == {"a.md": known}
             assert list(here.bases) == [known]
 
+    @pytest.mark.parametrize("known", ["old", None])
+    async def test_what_is_saved_after_a_write_that_failed_is_an_edit_of_what_was_there(
+        self, tmp_path: Path, known: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with bench(tmp_path) as here:
+            before = {"a.md": here.know("a.md", known)} if known else {}
+            monkeypatch.setattr(LocalDisk, "create", full)
+            remote = here.remote("note:a.md", "theirs")
+            outcome = await here.apply(plan.Write("a.md", "a.md", remote, known and sha(known)))
+            assert outcome.failed == [Held("a.md", Why.FAILED, "No space left on device")]
+            assert here.journal.bases() == before
+            assert {base.path: base for base in here.bases} == before
+
+    async def test_where_a_move_that_failed_was_to_go_nothing_is_expected(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with bench(tmp_path) as here:
+            known = here.know("a.md", "text")
+            monkeypatch.setattr(LocalDisk, "rename_new", full)
+            gone, there = Remote(Dot(5, "x"), None, "b.md"), Remote(Dot(6, "x"), sha("text"))
+            outcome = await here.apply(MoveLocal("a.md", "a.md", gone, "b.md", "b.md", there, sha("text")))
+            assert outcome.failed == [Held("b.md", Why.FAILED, "No space left on device")]
+            assert here.journal.bases() == {"a.md": known}
+
+    @pytest.mark.parametrize(("step", "known"), [("fsync", "old"), ("fsync", None), ("unlink", "old")])
+    async def test_what_failed_when_the_file_was_in_place_is_expected_there(
+        self, tmp_path: Path, step: str, known: str | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with bench(tmp_path) as here:
+            base = here.know("a.md", known) if known else BaseEntry("a.md", None, None, 0, 0, 0, "a.md")
+            fail_when_in_place(monkeypatch, here.root / "a.md", step)
+            remote = here.remote("note:a.md", "theirs")
+            outcome = await here.apply(plan.Write("a.md", "a.md", remote, known and sha(known)))
+            assert outcome.failed == [Held("a.md", Why.FAILED, "Input/output error")]
+            assert (here.root / "a.md").read_text() == "theirs"
+            assert here.journal.bases() == {"a.md": replace(base, arriving=sha("theirs"))}
+
+    async def test_an_unreadable_disk_does_not_say_that_nothing_came(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with bench(tmp_path) as here:
+            known = here.know("a.md", "old")
+            monkeypatch.setattr(LocalDisk, "open_file", full)
+            outcome = await here.apply(plan.Write("a.md", "a.md", here.remote("note:a.md", "theirs"), sha("old")))
+            assert outcome.failed == [Held("a.md", Why.FAILED, "No space left on device")]
+            assert here.journal.bases() == {"a.md": replace(known, arriving=sha("theirs"))}
+
     async def test_a_name_that_the_disk_cannot_hold_is_told(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -265,6 +315,22 @@ class TestIn:
             monkeypatch.setattr(RealFiles, "write", write)
             outcome = await here.apply(plan.Write("a|b.md", "a|b.md", here.remote("note:a|b.md", "x"), None))
             assert outcome.failed == [Held("a|b.md", Why.NAME, "this disk cannot hold the name")]
+
+
+def full(*_: object) -> int:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def fail_when_in_place(monkeypatch: pytest.MonkeyPatch, path: Path, step: str) -> None:
+    """Let a step of the disk fail as soon as a file holds what is written there."""
+    real = getattr(LocalDisk, step)
+
+    def failing(*args: object) -> object:
+        if path.exists() and path.read_text() == "theirs":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*args)
+
+    monkeypatch.setattr(LocalDisk, step, failing)
 
 
 class TestAgreed:

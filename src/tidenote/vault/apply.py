@@ -24,7 +24,7 @@ from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import RefusedChange, TidenoteError
 from tidenote.vault import plan
 from tidenote.vault.bases import Bases, DiskTraits
-from tidenote.vault.files import BadName, FileProblem, Files, Kind, Unexpected
+from tidenote.vault.files import BadName, FileProblem, Files, Gone, Kind, Unexpected
 from tidenote.vault.plan import (
     Adopt,
     Delete,
@@ -304,13 +304,26 @@ class Applier:
         with _Noting(action, outcome):
             try:
                 bases = await doing
-            except Unexpected:
-                self._take_back(action.path)
+            except FileProblem as problem:
+                if isinstance(problem, Unexpected) or await self._work.run(lambda: self._nothing_came(action)):
+                    self._take_back(action.path)
                 raise
             outcome.received += bool(bases)
             outcome.deleted_in += isinstance(action, Delete)
             return bases
         return ()
+
+    def _nothing_came(self, action: Local) -> bool:
+        """Say whether nothing came to a path, although it failed: the last steps may fail when a file is in place."""
+        if isinstance(action, Delete):
+            return False
+        before = action.expected if isinstance(action, plan.Write) else None
+        try:
+            return self._files.digest(action.disk_name).content_hash == before
+        except Gone:
+            return before is None
+        except FileProblem:
+            return False
 
     async def _delete(self, action: Delete) -> Sequence[BaseEntry]:
         await self._work.run(lambda: self._files.delete(action.disk_name, action.expected))
