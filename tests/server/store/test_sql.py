@@ -400,6 +400,21 @@ def test_a_batch_takes_few_statements(store: SqlStore) -> None:
     assert len(statements) <= 11, statements
 
 
+def test_a_long_search_for_a_merge_base_takes_few_statements(store: SqlStore) -> None:
+    first = Dot(1, "dev1")
+    chain = [
+        change("a", 1, base=[]),
+        *(change("a", number, base=[Dot(number - 1, "dev1")]) for number in range(2, 2001)),
+    ]
+    take(store, *chain)
+    statements: list[str] = []
+    event.listen(store._writer, "before_cursor_execute", lambda *arguments: statements.append(arguments[2]))
+    batch = take(store, change("a", 3000, "text\nof another", by="dev2", base=[first]))
+    (entry,) = batch.entries
+    assert [sibling.dot.device_id[:6] for sibling in entry.register.siblings] == ["server"], "merged over the first one"
+    assert len(statements) < 30, len(statements)
+
+
 def test_a_long_base_costs_no_more_lookups_than_dots(store: SqlStore) -> None:
     """Not one for each of its timestamps with each of its devices: everyone waits for the one writer."""
     take(store, *(change(f"n{number}", number, base=[]) for number in range(1, 1001)))

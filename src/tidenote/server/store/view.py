@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import UpdateBase
 
+from tidenote.core.ancestry import MAX_STEPS
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
 from tidenote.core.register import EMPTY, Context, Register
@@ -37,6 +39,9 @@ CHUNK: Final = 1000
 
 LOOKUPS: Final = (1, 4, 16, 64, 256)
 """How many records one statement may look up: few numbers, so that few statements are compiled, once each."""
+
+MANY_MISSES: Final = 4
+"""After so many records of a key that were asked for one by one, somebody goes through its history."""
 
 T = TypeVar("T")
 
@@ -54,6 +59,12 @@ _LOAD_SIBLINGS = (
 )
 _LOAD_ABSENT = select(absent_dots.c.key, absent_dots.c.timestamp, absent_dots.c.device_id).where(
     absent_dots.c.vault_id == _VAULT, absent_dots.c.key.in_(bindparam("wanted", expanding=True))
+)
+_LOAD_EARLIER = (
+    select(*RECORD_COLUMNS)
+    .where(versions.c.vault_id == _VAULT, versions.c.key == _KEY, versions.c.receipt < _RECEIPT)
+    .order_by(versions.c.receipt.desc())
+    .limit(CHUNK)
 )
 _HAD_CONTENT = (
     select(versions.c.receipt)
@@ -213,6 +224,7 @@ class SqlView:
         """The keys that anybody wrote; some have no siblings, because their tombstone was forgotten."""
         self._siblings: dict[tuple[str, Dot], Version] = {}
         self._records: dict[tuple[str, Dot], Record | None] = {}
+        self._misses: Counter[str] = Counter()
 
     @property
     def clock(self) -> int:
@@ -236,6 +248,11 @@ class SqlView:
             return None
         if (key, dot) not in self._records:
             self._load_records([(key, dot)])
+            self._misses[key] += 1
+            found = self._records[key, dot]
+            # No more than such a search looks at: a history may be of any length, and skip most of it.
+            if found and MANY_MISSES < self._misses[key] <= MANY_MISSES + MAX_STEPS // CHUNK:
+                self._load_earlier(found)
         return self._records[key, dot]
 
     def version(self, key: str, dot: Dot) -> Version | None:
@@ -322,6 +339,12 @@ class SqlView:
                 self._records[key, version.dot] = record
                 self._receipts[key][version.dot] = version.receipt
                 self._siblings[key, version.dot] = version
+
+    def _load_earlier(self, record: Record) -> None:
+        """Load a piece of a key's history, back from a record."""
+        values = {"in_vault": self._vault_id, "of_key": record.key, "with_receipt": record.receipt}
+        earlier = map(to_record, self._connection.execute(_LOAD_EARLIER, values))
+        self._records.update(((found.key, found.dot), found) for found in earlier)
 
     def _load_records(self, wanted: Iterable[tuple[str, Dot]]) -> None:
         names = list(wanted)
