@@ -8,7 +8,7 @@ import { EditorState, type Extension } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 
 import { type Dot, type Note, pathOfKey, type Replica, TidenoteError } from "../../sync";
-import { fromEditor, type LineEnd, lineEndOf, toEditor } from "./lines";
+import { fromEditor, type LineEnd, lineEndOf, lineEnds, toEditor } from "./lines";
 import { textIn } from "./text";
 import { fresh, hasUnsent, receive, save, saved, saveFailed, unsent } from "./unsent";
 
@@ -93,8 +93,7 @@ export class NoteSession {
   static extensions(onEdit: () => void): Extension {
     return [
       unsent,
-      // Every other line end is a character of its own (lines.ts).
-      EditorState.lineSeparator.of("\n"),
+      lineEnds,
       EditorView.updateListener.of((update) => {
         if (update.docChanged && hasUnsent(update.state)) onEdit();
       }),

@@ -94,6 +94,21 @@ test("carriage returns come back as they were", async () => {
   expect(await textIn(replica)).toBe("one\r\ntwo\r\nthree\r\n");
 });
 
+for (const [name, end] of [
+  ["line feeds", "\n"],
+  ["carriage returns", "\r\n"],
+])
+  test(`what is pasted with other line ends gets the note's own: ${String(name)}`, async () => {
+    const replica = await openReplica();
+    await replica.put(KEY, `one${String(end)}`);
+    const { session, view } = await openNote(replica);
+    view.dispatch({ selection: { anchor: view.state.doc.length } });
+    const paste = new Event("paste", { cancelable: true });
+    view.contentDOM.dispatchEvent(Object.assign(paste, { clipboardData: { getData: () => "two\r\nthree\rfour\n" } }));
+    await session.flush();
+    expect(await textIn(replica)).toBe(["one", "two", "three", "four", ""].join(end));
+  });
+
 test("a note that is deleted elsewhere stays on the screen, and comes back if somebody says so", async () => {
   const replica = await openReplica();
   await replica.put(KEY, "one");
