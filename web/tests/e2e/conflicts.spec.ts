@@ -147,6 +147,22 @@ test("a conflict is settled with the keyboard only", async ({ page, server, fold
   await eventually(async () => (await folder.read("Trip.md"))?.includes("at seven") ?? false, "the folder has it");
 });
 
+test("what is typed into a conflict has the line ends of its note", async ({ page, server }) => {
+  await write(server, "laptop", KEY, "# Trip\r\n");
+  await tie(server, KEY, "# Trip\r\nAt six.\r\n", "# Trip\r\nAt seven.\r\n");
+  await openConflict(page);
+  await page.getByRole("group", { name: "Place 1 of 1" }).getByText("What tablet wrote").click();
+  await result(page).focus();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type("Bring:\n- passport\n");
+  await page.reload();
+  await expect(result(page)).toContainText("passport");
+  await page.getByRole("button", { name: "Use this text" }).click();
+  await expect(page.getByText(/^Settled\./)).toBeVisible();
+  const note = await fetch(`${server.origin}/api/v1/notes/Trip.md`);
+  expect(await note.text()).toBe("# Trip\r\nAt seven.\r\nBring:\r\n- passport\r\n");
+});
+
 test("a choice that the server does not hear is not lost, and can be made again", async ({ page, server }) => {
   await tie(server, KEY, "met Ada\n", "call Bob\n");
   await openConflict(page);

@@ -5,8 +5,10 @@
  * one place, as the server's merge sees it (docs/merge.md 4), so what a choice replaces never cuts through a change.
  */
 
+import type { Change } from "../../sync";
 import type { ConflictDetails, Spot } from "../api";
 import { diffLines, splitLines, type Hunk } from "../diff/lines";
+import { lineEndOf, toEditor, type LineEnd } from "../editor/lines";
 
 /** What may stand at a place: one version's lines, those from before both, or the merge of both. */
 export type Pick = "first" | "second" | "base" | "both";
@@ -30,6 +32,22 @@ export interface Texts {
   base: string | null;
   merged: string | null;
   spots: readonly Spot[];
+}
+
+/** Return a conflict with its texts as an editor has them, and the line end that they have in the note. */
+export function inEditor(conflict: ConflictDetails): [ConflictDetails, LineEnd] {
+  const { sources, base, merged, proposal } = conflict;
+  const values = [...sources, ...(base ? [base] : [])].map((change) => change.value);
+  const end = lineEndOf([...values, merged, proposal].filter((text) => text != null).join(" "));
+  const change = (one: Change) => (one.value === null ? one : { ...one, value: toEditor(one.value, end) });
+  const inside = {
+    ...conflict,
+    sources: sources.map(change),
+    ...(base && { base: change(base) }),
+    ...(merged !== undefined && { merged: toEditor(merged, end) }),
+    ...(proposal !== undefined && { proposal: toEditor(proposal, end) }),
+  };
+  return [inside, end];
 }
 
 /** Return the texts of a conflict between exactly two; null if there are more, or one is a deletion or no text. */

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { ConflictDetails } from "../../../../src/ui/api";
 import { splitLines } from "../../../../src/ui/diff/lines";
 import {
+  inEditor,
   linesIn,
   pickedOf,
   picksOf,
@@ -120,17 +121,41 @@ describe("placesOf", () => {
   });
 });
 
-describe("textsOf", () => {
-  const change = { key: "note:a.md", timestamp: 2, device_id: "a", value: "x" };
-  const conflict: ConflictDetails = {
-    epoch: "1-a",
-    key: "note:a.md",
-    kind: "siblings",
-    siblings: [],
-    sources: [],
-    since: 0,
-  };
+const change = { key: "note:a.md", timestamp: 2, device_id: "a", value: "x" };
+const conflict: ConflictDetails = {
+  epoch: "1-a",
+  key: "note:a.md",
+  kind: "siblings",
+  siblings: [],
+  sources: [],
+  since: 0,
+};
 
+describe("inEditor", () => {
+  const deleted = { ...change, value: null };
+
+  it("has line feeds only where all texts have the same other line end", () => {
+    const sources = [{ ...change, value: "x\r\ny\r\n" }, deleted];
+    const base = { ...change, value: "x\r\n" };
+    expect(inEditor({ ...conflict, sources, base, merged: "z\r\n", proposal: "z\r\n" })).toEqual([
+      {
+        ...conflict,
+        sources: [{ ...change, value: "x\ny\n" }, deleted],
+        base: { ...change, value: "x\n" },
+        merged: "z\n",
+        proposal: "z\n",
+      },
+      "\r\n",
+    ]);
+  });
+
+  it("leaves texts of different line ends as they are: the difference is something to choose", () => {
+    const mixed = { ...conflict, sources: [{ ...change, value: "x\r\n" }, deleted], proposal: "x\n" };
+    expect(inEditor(mixed)).toEqual([mixed, "\n"]);
+  });
+});
+
+describe("textsOf", () => {
   it("takes exactly two texts", () => {
     expect(textsOf({ ...conflict, sources: [change, { ...change, value: "y" }], merged: "xy" })).toEqual(
       texts({ first: "x", second: "y", merged: "xy" }),
