@@ -7,13 +7,17 @@ export interface Shortcut {
   readonly keys: string;
   readonly label: string;
   readonly run: () => void;
-  /** Whether it also works while text is being typed; by default if it has a Mod or Alt. */
+  /** Whether it also works while text is being typed; by default if it has a Mod, or an Alt that types nothing. */
   readonly whileTyping?: boolean;
 }
 
 const SEQUENCE_MS = 1_200;
 
 const isMac = /Mac|iPhone|iPad/.test(navigator.platform);
+const CAPS: Readonly<Record<string, string>> = isMac ? { Mod: "⌘", Alt: "⌥" } : { Mod: "Ctrl" };
+
+/** The keys that type nothing with another one; on a Mac Alt is the Option key, which does. */
+const SILENT = isMac ? /Mod/ : /Mod|Alt/;
 
 class Known {
   list: readonly Shortcut[] = $state.raw([]);
@@ -37,7 +41,7 @@ export function addShortcuts(list: readonly Shortcut[]): () => void {
 
 /** Return the keys as they are written on this machine's keyboard. */
 export function keycaps(keys: string): string[] {
-  return keys.split(/[+ ]/).map((key) => (key === "Mod" ? (isMac ? "⌘" : "Ctrl") : key));
+  return keys.split(/[+ ]/).map((key) => CAPS[key] ?? key);
 }
 
 /** Run the shortcut that a key press means, if there is one. */
@@ -48,8 +52,7 @@ export function onKeydown(event: KeyboardEvent): void {
   before = { key: pressed, at: event.timeStamp };
   const typing = isTyping(event);
   const match = known.list.find(
-    (one) =>
-      (one.keys === pressed || one.keys === sequence) && (!typing || (one.whileTyping ?? /Mod|Alt/.test(one.keys))),
+    (one) => (one.keys === pressed || one.keys === sequence) && (!typing || (one.whileTyping ?? SILENT.test(one.keys))),
   );
   if (!match) return;
   event.preventDefault();
