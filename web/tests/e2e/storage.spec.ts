@@ -1,5 +1,5 @@
 /** A browser that stores nothing, has no room, or throws away what it stored: no word is lost, and people are told. */
-import { editorOf, eventually, expect, openNote, test, textOf } from "./fixtures";
+import { editorOf, eventually, expect, expectSaved, openNote, test, textOf } from "./fixtures";
 
 test("without storage nothing can be written, and why is said", async ({ page }) => {
   await page.addInitScript(() => {
@@ -45,6 +45,36 @@ test("without room the text is kept in the editor, then set aside, and is there 
   await page.reload();
   await openNote(page, "note.md");
   await expect.poll(() => textOf(page)).toBe("words and more");
+});
+
+test("whoever closes the tab is asked first if there is no room at all for the text", async ({ page, server }) => {
+  await server.put("note.md", "words");
+  await page.addInitScript(() => {
+    const full = () => document.body.classList.contains("full");
+    const [put, set] = [IDBObjectStore.prototype.put, Storage.prototype.setItem];
+    IDBObjectStore.prototype.put = function (this: IDBObjectStore, ...row: [unknown, IDBValidKey?]) {
+      if (full()) throw new DOMException("full", "QuotaExceededError");
+      return put.apply(this, row);
+    };
+    Storage.prototype.setItem = function (this: Storage, ...item: [string, string]) {
+      if (full()) throw new DOMException("full", "QuotaExceededError");
+      set.apply(this, item);
+    };
+  });
+  await openNote(page, "note.md");
+  await page.evaluate(() => document.body.classList.add("full"));
+  await editorOf(page).focus();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type(" and more");
+  const [question] = await Promise.all([page.waitForEvent("dialog"), page.close({ runBeforeUnload: true })]);
+  expect(question.type()).toBe("beforeunload");
+  await question.dismiss();
+  expect(await textOf(page)).toBe("words and more");
+  await page.evaluate(() => document.body.classList.remove("full"));
+  await page.keyboard.type(" again");
+  await expectSaved(page);
+  // Now nothing is asked.
+  await Promise.all([page.waitForEvent("close"), page.close({ runBeforeUnload: true })]);
 });
 
 test("what was typed when the browser throws its data away is written again", async ({ page, server }) => {

@@ -24,6 +24,18 @@ export function putAside(vault: string, rescued: Rescued): boolean {
   }
 }
 
+/** Say whether a text could be put aside now. */
+export function hasRoom(vault: string, rescued: Rescued): boolean {
+  const name = `tidenote-room/${vault}`;
+  try {
+    localStorage.setItem(name, JSON.stringify(rescued));
+    localStorage.removeItem(name);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /**
  * Write what was put aside into the replica, over what its author had in front of them.
  *

@@ -130,16 +130,20 @@ export class NoteSession {
     });
   }
 
+  /** What would be left if the note was let go of now; null if nothing is unsent. */
+  get left(): Left | null {
+    if (!hasUnsent(this.view.state)) return null;
+    const { base, saving } = this.view.state.field(unsent);
+    return { text: this.text, base, saving: saving && fromEditor(saving.text.toString(), this.#lineEnd) };
+  }
+
   /**
    * Let go of the note at once, because its tab goes away.
    *
    * @returns what is unsent; null if nothing is.
    */
   leave(): Left | null {
-    const { base, saving } = this.view.state.field(unsent);
-    const left = hasUnsent(this.view.state)
-      ? { text: this.text, base, saving: saving && fromEditor(saving.text.toString(), this.#lineEnd) }
-      : null;
+    const { left } = this;
     clearTimeout(this.#timer);
     this.#unsubscribe();
     this.#ended = true;

@@ -4,7 +4,7 @@ import "fake-indexeddb/auto";
 import { afterEach, expect, test, vi } from "vitest";
 
 import { Replica } from "../../../src/sync";
-import { putAside, rescue } from "../../../src/ui/editor/rescue";
+import { hasRoom, putAside, rescue } from "../../../src/ui/editor/rescue";
 
 const KEY = "note:a.md";
 let count = 0;
@@ -31,6 +31,18 @@ test("what was put aside becomes a change, once", async () => {
   expect(note?.text).toBe("one two");
   expect(note?.siblings).toHaveLength(1);
   expect(localStorage).toHaveLength(0);
+});
+
+test("whether there is room is found out without putting anything aside", async () => {
+  await openReplica();
+  const rescued = { key: KEY, text: "one", base: [], saving: null };
+  expect(hasRoom("main", rescued)).toBe(true);
+  expect(localStorage).toHaveLength(0);
+  const full = vi.spyOn(Storage.prototype, "setItem").mockImplementation(() => {
+    throw new DOMException("full", "QuotaExceededError");
+  });
+  expect(hasRoom("main", rescued)).toBe(false);
+  full.mockRestore();
 });
 
 test("it is written over a save that was under way and did arrive", async () => {
