@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tidenote.config import ServerConfig, SyncConfig, is_loopback, load_server_config, load_sync_config
+from tidenote.config import ServerConfig, SyncConfig, is_loopback, load_server_config, load_sync_config, unfit_proxy
 from tidenote.errors import ConfigError
 
 
@@ -117,3 +117,16 @@ def test_the_rest_address_follows_from_the_websocket_s() -> None:
 
 def test_a_token_is_not_shown() -> None:
     assert "hush" not in repr(SyncConfig("a", token="hush"))
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"http_proxy": "http://a:1", "HTTPS_PROXY": "a:1", "all_proxy": "socks5://a:1"}, "all_proxy"),
+        ({"ALL_PROXY": "ftp://a", "all_proxy": "ftp://a", "no_proxy": "b"}, "ALL_PROXY and all_proxy"),
+        ({"HTTP_PROXY": "http://a:x"}, "HTTP_PROXY"),
+        ({"TRAVIS_APT_PROXY": "ftp://a", "ALL_PROXY": ""}, "the system"),
+    ],
+)
+def test_a_proxy_of_no_use_is_told_by_its_variable(environment: dict[str, str], named: str) -> None:
+    assert unfit_proxy(environment).message.startswith(f"{named} names a proxy")

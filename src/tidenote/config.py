@@ -27,6 +27,8 @@ ENVIRONMENT_PREFIX: Final = "TIDENOTE_"
 CONFIG_VARIABLE: Final = "TIDENOTE_CONFIG"
 """The variable that names the TOML file, if no flag does."""
 
+_PROXY_VARIABLES: Final = frozenset(f"{name}_proxy" for name in ("all", "http", "https", "socks", "ws", "wss"))
+
 _DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -196,6 +198,17 @@ def is_loopback(host: str) -> bool:
 def leads_here(url: str) -> bool:
     """Say whether an address leads to this machine itself: no proxy does, and nobody else gets there by it."""
     return is_loopback(urlsplit(url).hostname or "")
+
+
+def unfit_proxy(environment: Mapping[str, str] = os.environ) -> ConfigError:
+    """Return the error that a proxy which the environment names is of no use to us, with the variable's name."""
+    proxies = {name: value for name, value in environment.items() if name.lower() in _PROXY_VARIABLES and value}
+    # A proxy without a scheme is one of HTTP.
+    unfit = [name for name, value in proxies.items() if "://" in value and not value.lower().startswith("http")]
+    return ConfigError(
+        f"{' and '.join(sorted(unfit or proxies)) or 'the system'} names a proxy that is of no use here: "
+        "give one of HTTP as http://HOST:PORT, or none"
+    )
 
 
 def load_server_config(

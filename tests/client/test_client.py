@@ -315,6 +315,25 @@ async def test_a_journal_of_somebody_else_is_refused_and_closed(tmp_path: Path) 
     assert not (tmp_path / "me.db-wal").exists()
 
 
+async def test_a_proxy_that_is_of_no_use_is_told_and_leaves_no_journal_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    with pytest.raises(ConfigError, match="ALL_PROXY"):
+        async with device(tmp_path, "ws://notes.example/ws/sync"):
+            pass
+    assert (tmp_path / "me.db").exists()
+    assert not (tmp_path / "me.db-wal").exists()
+
+
+async def test_a_proxy_that_only_the_socket_goes_by_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOCKS_PROXY", "socks5://127.0.0.1:1")
+    async with device(tmp_path, "ws://notes.example/ws/sync") as client:
+        await until(client, lambda: client.status().state == "stopped", "the end")
+        assert client.status().last_error_code == "bad_config"
+        assert "SOCKS_PROXY" in (client.status().last_error or "")
+
+
 async def test_a_journal_that_breaks_under_way_is_told_to_everyone(server: Running, tmp_path: Path) -> None:
     async with device(tmp_path, server.endpoint) as client, plain_client(server, "other") as other:
         changes = client.changes()

@@ -21,6 +21,7 @@ from tidenote.core.version import BlobRef
 from tidenote.errors import (
     CODES,
     AccessError,
+    ConfigError,
     ProtocolError,
     RefusedChange,
     StorageError,
@@ -59,6 +60,23 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "source.bin"
     path.write_bytes(DATA)
     return path
+
+
+# -- the environment
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "ftp://127.0.0.1:1", "127.0.0.1:x"])
+def test_a_proxy_that_is_of_no_use_is_named(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(ConfigError, match=r"^ALL_PROXY names a proxy"):
+        Rest(SyncConfig("me", "wss://notes.example/ws/sync"))
+    Rest(config("ws://127.0.0.1:1/ws/sync"))
+
+
+def test_certificates_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(ConfigError, match="SSL_CERT_FILE"):
+        Rest(SyncConfig("me", "wss://notes.example/ws/sync"))
 
 
 # -- answers

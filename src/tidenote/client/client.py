@@ -140,7 +140,7 @@ class SyncClient:
 
     Raises (on entering):
         BrokenJournal: the journal's file is damaged.
-        ConfigError: it is another device's or another vault's.
+        ConfigError: it is another device's or another vault's; or the environment names a proxy that is of no use.
         StorageError: it cannot be opened.
     """
 
@@ -170,12 +170,12 @@ class SyncClient:
             self.journal.bind(
                 device_id=config.device_id, vault=config.vault, endpoint=config.sync_endpoint, token=config.token
             )
+            self._sweep()
+            self._swept = not self.journal.sources()
+            self._rest = Rest(config)
         except BaseException:
             self._close_journal()
             raise
-        self._sweep()
-        self._swept = not self.journal.sources()
-        self._rest = Rest(config)
         self._link = Link(
             config,
             self.journal,

@@ -25,7 +25,7 @@ from tidenote.client.journal import BrokenJournal, Journal
 from tidenote.client.policy import Close, Connect, LinkState, Poll, Stop, Wait, next_step
 from tidenote.client.rest import Rest, authorization, error_from, error_of_code, is_refusal
 from tidenote.client.uploads import Uploader
-from tidenote.config import SyncConfig, leads_here
+from tidenote.config import SyncConfig, leads_here, unfit_proxy
 from tidenote.errors import CODES, Action, ProtocolError, TidenoteError, UnreachableError
 from tidenote.wire.messages import PROTOCOL_VERSION, encode
 from tidenote.wire.session import ClientSession, Failed, Noticed, Received
@@ -235,6 +235,8 @@ class Link:
                 await self._converse(socket)
         except InvalidStatus as refusal:
             raise error_from(refusal.response.status_code, bytes(refusal.response.body or b"")) from refusal
+        except ImportError as error:
+            raise unfit_proxy() from error
         except (OSError, WebSocketException) as error:
             raise UnreachableError(_why(error, config.sync_endpoint)) from error
 

@@ -8,8 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from tidenote.client.rest import authorization, error_from
-from tidenote.config import leads_here
+from tidenote.client.rest import error_from, http_client
 from tidenote.errors import ConfigError, ProtocolError, UnreachableError
 from tidenote.wire.messages import Redeemed, RedeemRequest, decode, encode
 
@@ -61,13 +60,14 @@ async def redeem(link: Link, device_id: str, token: str | None = None) -> Redeem
         token: what it has already, if it is a device of this server that is to stay itself.
 
     Raises:
+        ConfigError: the environment names a proxy or certificates that are of no use.
         TidenoteError: what the server said instead.
         UnreachableError: it gave no answer.
     """
     body = encode(RedeemRequest(link.code, device_id))
     try:
-        async with _client(link) as client:
-            response = await client.post(f"{link.url}/api/v1/redeem", content=body, headers=authorization(token))
+        async with http_client(link.url, TIMEOUT_S, token) as client:
+            response = await client.post("/api/v1/redeem", content=body)
     except httpx.HTTPError as error:
         raise UnreachableError(f"{link.url} does not answer: {str(error) or type(error).__name__}") from error
     if response.status_code != 200:
@@ -82,14 +82,11 @@ async def leave(link: Link, token: str) -> None:
     """Give up what a link was used for; best effort.
 
     Raises:
+        ConfigError: the environment names a proxy or certificates that are of no use.
         UnreachableError: the server gave no answer.
     """
     try:
-        async with _client(link) as client:
-            await client.post(f"{link.url}/api/v1/logout", headers=authorization(token))
+        async with http_client(link.url, TIMEOUT_S, token) as client:
+            await client.post("/api/v1/logout")
     except httpx.HTTPError as error:
         raise UnreachableError(f"{link.url} does not answer: {error}") from error
-
-
-def _client(link: Link) -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=not leads_here(link.url))

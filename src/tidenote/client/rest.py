@@ -19,12 +19,13 @@ from typing import IO, Final, Self, TypeVar
 
 import httpx
 
-from tidenote.config import SyncConfig, leads_here
+from tidenote.config import SyncConfig, leads_here, unfit_proxy
 from tidenote.core.version import BlobRef, Dot
 from tidenote.errors import (
     CODES,
     AccessError,
     Action,
+    ConfigError,
     ProtocolError,
     RefusedChange,
     StorageError,
@@ -86,18 +87,15 @@ class Rest:
 
     Args:
         config: the address, the vault, the token.
+
+    Raises:
+        ConfigError: the environment names a proxy or certificates that are of no use.
     """
 
     def __init__(self, config: SyncConfig) -> None:
         self._query = {"device_id": config.device_id, "vault": config.vault, "v": str(PROTOCOL_VERSION)}
-        endpoint = config.http_endpoint
-        self._client = httpx.AsyncClient(
-            base_url=endpoint,
-            headers=authorization(config.token),
-            timeout=httpx.Timeout(STALL_TIMEOUT_S, connect=config.connect_timeout_ms / 1000),
-            trust_env=not leads_here(endpoint),
-            verify=endpoint.startswith("https:"),
-        )
+        timeout = httpx.Timeout(STALL_TIMEOUT_S, connect=config.connect_timeout_ms / 1000)
+        self._client = http_client(config.http_endpoint, timeout, config.token)
 
     async def __aenter__(self) -> Self:
         return self
@@ -417,6 +415,32 @@ class Rest:
             if is_refusal(error):
                 raise UnreachableError(f"nothing listens at {server}") from error
             raise UnreachableError(f"{server} does not answer: {str(error) or type(error).__name__}") from error
+
+
+def http_client(url: str, timeout: httpx.Timeout | float, token: str | None = None) -> httpx.AsyncClient:
+    """Return what sends requests to a server.
+
+    Args:
+        url: the server's.
+        timeout: seconds.
+        token: says who we are.
+
+    Raises:
+        ConfigError: the environment names a proxy or certificates that are of no use.
+    """
+    try:
+        return httpx.AsyncClient(
+            base_url=url,
+            headers=authorization(token),
+            timeout=timeout,
+            trust_env=not leads_here(url),
+            verify=url.startswith("https:"),
+        )
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        raise unfit_proxy() from error
+    except OSError as error:
+        why = f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error.strerror}"
+        raise ConfigError(f"{why}; name others, or none") from error
 
 
 def authorization(token: str | None) -> dict[str, str]:
