@@ -202,7 +202,7 @@ class ServerScript:
         if "others_commit" in step:
             self.end.others_commit(*changes_of(step["others_commit"]), heard=step.get("heard", True))
         elif "look_at_head" in step:
-            self.end.session.head_is(self.log.clock)
+            self.end.session.head_is(self.end.session.epoch, self.log.clock)
         else:
             self.end.session.receive(json.dumps(step["receive"]))
         result: Json = {"sends": without_prose(self.end.drain())}

@@ -247,7 +247,7 @@ class Server:
         for connection in list(self.connections):
             if connection.session:
                 info = self.store.vault(connection.vault)
-                connection.session.published(Publication(info.epoch, info.clock, info.clock, None))
+                connection.session.head_is(info.epoch, info.clock)
                 self.pump(connection)
 
 

@@ -55,13 +55,11 @@ def test_nothing_is_said_before_the_first_push() -> None:
     end = ServerEnd(full_log(write("1b")))
     end.others_commit(write("1c", key=C))
     assert end.drain() == []
-    assert not end.session.caught_up
 
 
 def test_the_first_push_is_answered_even_if_it_is_empty() -> None:
     end = ServerEnd(Log())
     assert end.receive(push()) == [ack(0)]
-    assert end.session.caught_up
 
 
 def test_the_first_answer_brings_what_the_client_lacks() -> None:
@@ -172,7 +170,7 @@ def test_no_cursor_passes_an_own_change_before_its_answer() -> None:
     end = ServerEnd(Log(), max_keys=2)
     end.receive(push())
     end.others_commit(write("1b", key=B), heard=False)
-    end.session.head_is(2)
+    end.session.head_is(EPOCH, 2)
     assert end.next() == Read(0)
     end.session.receive(json_push(write("3a", key=A), write("4a", key=C), id=1))
     submit = end.next()
@@ -199,7 +197,7 @@ def test_no_cursor_passes_an_own_change_while_earlier_pushes_are_answered() -> N
 def test_no_cursor_goes_back_to_own_changes_that_a_page_listed_before_their_commit_was_told() -> None:
     end = connected()
     end.others_commit(write("1b", key=B), heard=False)
-    end.session.head_is(2)
+    end.session.head_is(EPOCH, 2)
     assert end.next() == Read(0)
     pushes = []
     for number, key in ((1, A), (2, C)):
@@ -229,7 +227,7 @@ def test_a_lost_publication_is_read_when_the_next_one_does_not_fit() -> None:
 def test_a_lost_publication_is_found_by_looking_at_the_head() -> None:
     end = connected()
     end.others_commit(write("1b"), heard=False)
-    end.session.head_is(end.log.clock)
+    end.session.head_is(EPOCH, end.log.clock)
     assert end.drain() == [ack(2, write("1b"))]
 
 
@@ -267,7 +265,7 @@ def test_publications_without_news_only_tell_how_far_the_log_is() -> None:
     end.session.published(Publication(EPOCH, 0, 2, ()))
     assert end.drain() == [ack(2)]
     end.session.published(Publication(EPOCH, 2, 4, ()))
-    end.session.head_is(6)
+    end.session.head_is(EPOCH, 6)
     assert end.next() == Read(4)
 
 
@@ -287,7 +285,7 @@ def test_an_answer_never_shows_the_log_from_before_its_commit() -> None:
 def test_a_publication_that_a_page_has_passed_is_dropped() -> None:
     end = connected()
     end.others_commit(write("1b", key=A), heard=False)
-    end.session.head_is(2)
+    end.session.head_is(EPOCH, 2)
     read = end.next()
     assert read == Read(0)
     batch = end.others_commit(write("5b", key=B))
@@ -303,7 +301,7 @@ def test_a_publication_during_a_read_goes_on_where_the_page_ends() -> None:
     end.others_commit(write("1b", key=A))
     end.session.published(Publication(EPOCH, 2, 2, None))
     end.others_commit(write("5b", key=B), heard=False)
-    end.session.head_is(6)
+    end.session.head_is(EPOCH, 6)
     # All that was published is told first; then the rest is read.
     first = end.next()
     assert isinstance(first, Send)
@@ -336,7 +334,7 @@ def test_publications_that_follow_the_one_being_read_need_no_reading() -> None:
 def test_what_was_buffered_during_a_read_is_used_if_it_follows() -> None:
     end = connected()
     first = end.others_commit(write("1b", key=A), heard=False)
-    end.session.head_is(first.clock)
+    end.session.head_is(EPOCH, first.clock)
     assert end.next() == Read(0)
     page = end.log.page(0)
     end.session.published(publication_of(first))
@@ -351,7 +349,7 @@ def test_what_was_buffered_is_dropped_if_the_page_ends_within_it() -> None:
     end = ServerEnd(log, max_keys=1)
     end.receive(push())
     end.others_commit(write("1b", key=A), write("2b", key=B), heard=False)
-    end.session.head_is(log.clock)
+    end.session.head_is(EPOCH, log.clock)
     assert end.next() == Read(0)
     end.session.published(Publication(EPOCH, 0, 3, tuple(log.entries.values())))
     end.others_commit(write("9b", key=C))
@@ -460,7 +458,7 @@ def test_a_push_without_good_changes_keeps_its_place_among_the_answers() -> None
 def test_an_answer_rides_on_a_page_that_was_read_after_its_commit() -> None:
     end = connected()
     end.others_commit(write("1b", key=B), heard=False)
-    end.session.head_is(2)
+    end.session.head_is(EPOCH, 2)
     assert end.next() == Read(0)
     # While the page is read, a push is committed.
     end.session.receive(json_push(write("5a"), id=1))
@@ -474,7 +472,7 @@ def test_an_answer_rides_on_a_page_that_was_read_after_its_commit() -> None:
 def test_an_answer_does_not_ride_on_a_page_that_was_read_before_its_commit() -> None:
     end = connected()
     end.others_commit(write("1b", key=B), heard=False)
-    end.session.head_is(2)
+    end.session.head_is(EPOCH, 2)
     assert end.next() == Read(0)
     page = end.log.page(0)
     end.session.receive(json_push(write("5a"), id=1))
@@ -522,7 +520,7 @@ def test_a_state_that_was_told_before_the_answer_is_told_again_with_it() -> None
     """A page overtakes the answer and shows what has replaced the change meanwhile."""
     end = connected()
     end.others_commit(write("1b", key=B), heard=False)
-    end.session.head_is(2)
+    end.session.head_is(EPOCH, 2)
     assert end.next() == Read(0)
     end.session.receive(json_push(write("5a", base=""), id=1))
     submit = end.next()
@@ -539,7 +537,7 @@ def test_a_state_that_was_told_before_the_answer_is_told_again_with_it() -> None
 def test_a_state_from_before_the_commit_needs_no_second_telling() -> None:
     end = connected()
     end.others_commit(write("1b", base=""), heard=False)
-    end.session.head_is(2)
+    end.session.head_is(EPOCH, 2)
     assert end.next() == Read(0)
     page = end.log.page(0)
     end.session.receive(json_push(write("5a", base=""), id=1))
@@ -792,6 +790,9 @@ def test_a_new_epoch_ends_the_connection() -> None:
     end = connected()
     end.session.published(Publication("2-z", 0, 2**32, ()))
     assert end.drain() == [error("resync_required", "the vault's log was restored or replaced", epoch="2-z")]
+    looked = connected()
+    looked.session.head_is("2-z", 2**32)
+    assert looked.drain() == [error("resync_required", "the vault's log was restored or replaced", epoch="2-z")]
     # The first failure counts.
     end.session.fail("server_stopping", "bye")
     assert isinstance(end.failure, Fail)
@@ -807,10 +808,9 @@ def test_the_driver_may_end_the_connection() -> None:
 
 def test_a_page_without_news_only_tells_how_far_the_log_is() -> None:
     end = connected()
-    end.session.head_is(3)
+    end.session.head_is(EPOCH, 3)
     assert end.next() == Read(0)
     assert end.next() is None
     end.session.page(Page((), 3))
     assert end.drain() == [ack(3)]
-    assert end.session.caught_up
     assert end.receive(push(id=1)) == [ack(3, id=1)]

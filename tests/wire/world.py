@@ -240,7 +240,7 @@ class World:
     def look(self, client: Client, _: int) -> None:
         """A session is told the head of the log."""
         if client.connection:
-            client.connection.server.head_is(self.log.clock)
+            client.connection.server.head_is(EPOCH, self.log.clock)
 
     def prompt(self, client: Client, _: int) -> None:
         """One device gets everything done that it has to do, while the others stand still."""

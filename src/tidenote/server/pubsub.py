@@ -98,8 +98,3 @@ class PubSub(Generic[M]):
         subscription: Subscription[M] = Subscription(notify, max_waiting, release)
         self._topics.setdefault(topic, {})[subscription] = None
         return subscription
-
-    @property
-    def topics(self) -> list[str]:
-        """The topics that someone listens to."""
-        return sorted(self._topics)

@@ -228,8 +228,7 @@ class Connection:
             self._session.fail("too_slow", f"no push came within {self._config.request_timeout_ms} ms")
 
     def _look_at_head(self) -> None:
-        hub = self._hub
-        self._session.published(Publication(hub.epoch, hub.clock, hub.clock, None))
+        self._session.head_is(self._hub.epoch, self._hub.clock)
 
     async def _rest(self) -> None:
         """Wait for something to do; look at the log's head now and then, in case that a publication was lost."""
@@ -392,8 +391,7 @@ async def answer(
     if is_replica and session.position is not None:
         hub.saw(device_id, session.acknowledged)
     while True:
-        if hub.epoch != session.epoch:
-            session.fail("resync_required", "the vault's log was restored or replaced", epoch=hub.epoch)
+        session.head_is(hub.epoch, hub.clock)
         step = session.next_step()
         if isinstance(step, Submit):
             metrics.pushes.labels("request").inc()

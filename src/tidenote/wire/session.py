@@ -278,18 +278,17 @@ class ServerSession:
 
     def published(self, publication: Publication) -> None:
         """Take what a commit altered, our own included; lost, late and doubled ones are harmless."""
-        if publication.epoch != self.epoch:
-            self.fail("resync_required", "the vault's log was restored or replaced", epoch=publication.epoch)
-            return
-        self.head = max(self.head, publication.clock)
+        self.head_is(publication.epoch, publication.clock)
         end = self._publications[-1].clock if self._publications else self.position
         # Anything but the direct continuation: what is buffered stays right, the rest will be read by cursor.
         direct = publication.entries is not None and publication.previous_clock == end
         if direct and len(self._publications) < self._max_buffered:
             self._publications.append(publication)
 
-    def head_is(self, clock: int) -> None:
-        """Note the vault's clock, polled now and then in case that publications were lost."""
+    def head_is(self, epoch: str, clock: int) -> None:
+        """Take the vault's epoch and clock, looked at now and then in case that publications were lost."""
+        if epoch != self.epoch:
+            self.fail("resync_required", "the vault's log was restored or replaced", epoch=epoch)
         self.head = max(self.head, clock)
 
     def page(self, page: Page, again: Iterable[CrdtEntry] = ()) -> None:
@@ -318,11 +317,6 @@ class ServerSession:
     def waiting(self) -> int:
         """How many pushes wait for their commit or answer; a driver stops reading while they are many."""
         return len(self._pushes) + len(self._bad)
-
-    @property
-    def caught_up(self) -> bool:
-        """Whether everything that the vault is known to hold was sent."""
-        return self.position is not None and self.position >= self.head
 
     def next_step(self) -> ServerStep | None:
         """Return what to do next; None if there is nothing until something arrives."""
