@@ -295,6 +295,34 @@ def test_the_schedule_keeps_as_many_as_it_should(tmp_path: Path, data: Path, mon
     assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", *names], "a failed one removes none"
 
 
+def test_backups_of_the_future_keep_no_other_from_its_place(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are from a time when the clock was wrong."""
+    folder, future = tmp_path / "backups", [f"tidenote-203{year}0101T000000Z.tar" for year in (1, 2)]
+    folder.mkdir()
+    for name in future:
+        (folder / name).write_bytes(b"x")
+    monkeypatch.setattr(backup, "_now_name", lambda: "tidenote-20261101T000000Z.tar")
+    assert backup.latest(folder) == 0
+    written = []
+    for day, left in ((1, future[1:]), (2, []), (3, [])):
+        monkeypatch.setattr(backup, "_now_name", lambda day=day: f"tidenote-2026110{day}T000000Z.tar")
+        written.append(backup.back_up_by_schedule(data, folder, keep=2).name)
+        assert sorted(path.name for path in folder.iterdir()) == [*written[-2:], *left]
+    assert backup.latest(folder) == 1793664000000
+
+    def set_right(_: Path, file: Path) -> None:
+        """Write a backup; meanwhile the clock, which was wrong, is set right."""
+        file.touch()
+        monkeypatch.setattr(backup, "_now_name", lambda: written[-1])
+
+    monkeypatch.setattr(backup, "_now_name", lambda: future[0])
+    monkeypatch.setattr(backup, "back_up", set_right)
+    assert backup.back_up_by_schedule(data, folder, keep=1).exists()
+    assert [path.name for path in folder.iterdir()] == future[:1]
+
+
 @pytest.mark.anyio
 async def test_a_server_writes_backups_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upkeep, "BACKUP_CHECK_S", 0.01)

@@ -170,6 +170,20 @@ async def test_a_vault_is_gone_through_once_a_day(
         assert len(service.store.history("main", KEY)) == 2
 
 
+async def test_a_vault_that_was_gone_through_in_the_future_is_again_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was while the clock was wrong."""
+    async with a_service(tmp_path) as (service, hub):
+        now_ms = upkeep._now_ms()
+        monkeypatch.setattr(upkeep, "_now_ms", lambda: now_ms + 365 * DAY_MS)
+        await service.upkeep._gc_if_due()
+        assert hub.info.swept_at == now_ms + 365 * DAY_MS
+        monkeypatch.setattr(upkeep, "_now_ms", lambda: now_ms)
+        await service.upkeep._gc_if_due()
+        assert hub.info.swept_at == now_ms
+
+
 async def test_a_vault_that_cannot_be_kept_up_holds_up_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

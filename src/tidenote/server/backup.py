@@ -205,13 +205,13 @@ def restore(file: Path, data: Path, *, replace: bool = False, step: Step = unwat
 
 
 def latest(folder: Path) -> int:
-    """Return when the last scheduled backup in a folder was begun, ms since 1970; 0 if there is none.
+    """Return when the last scheduled backup in a folder was begun, ms since 1970; 0 if none was until now.
 
     Raises:
         StorageError: the folder cannot be read.
     """
     with disk_errors():
-        found = _scheduled(folder)
+        found = [file for file in _scheduled(folder) if file.name <= _now_name()]
     return _begun_at(found[-1]) if found else 0
 
 
@@ -233,16 +233,22 @@ def back_up_by_schedule(data: Path, folder: Path, *, keep: int) -> Path:
     file = folder / _now_name()
     back_up(data, file)
     with disk_errors():
-        for old in _scheduled(folder)[:-keep]:
+        others = [other for other in _scheduled(folder) if other != file]
+        for old in [*others, file][:-keep]:
             old.unlink()
     return file
 
 
 def _scheduled(folder: Path) -> list[Path]:
-    """Return the scheduled backups of a folder, the oldest first."""
+    """Return the scheduled backups of a folder, the oldest first.
+
+    Those of the future are from a time when the clock was wrong: they count as older than all others.
+    """
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if _SCHEDULED.fullmatch(path.name))
+    now = _now_name()
+    found = [path for path in folder.iterdir() if _SCHEDULED.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (path.name <= now, path.name))
 
 
 def _now_name() -> str:

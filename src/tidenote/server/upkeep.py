@@ -181,12 +181,12 @@ class Upkeep:
 
     async def _gc_one_if_due(self, hub: Hub) -> None:
         info = await hub.refresh()
-        if _now_ms() - info.swept_at >= self._config.gc_interval_ms:
+        if _is_due(info.swept_at, self._config.gc_interval_ms):
             await self.gc(hub)
 
     async def _back_up_if_due(self, folder: Path) -> None:
         begun = await asyncio.to_thread(backup.latest, folder)
-        if _now_ms() - begun >= self._config.backup_interval_ms:
+        if _is_due(begun, self._config.backup_interval_ms):
             write = partial(backup.back_up_by_schedule, keep=self._config.backup_keep)
             file = await asyncio.to_thread(write, self._config.data_dir, folder)
             logger.info("backup: wrote %s", file)
@@ -257,6 +257,11 @@ def _remove_unused(store: Store, _: str, blobs: BlobStore, hashes: Sequence[str]
     in_use = store.blobs_in_use(hashes)
     unused = [sha256 for sha256 in hashes if sha256 not in in_use]
     return [blobs.size(sha256) or 0 if dry_run else blobs.remove(sha256) for sha256 in unused]
+
+
+def _is_due(last_ms: int, interval_ms: int) -> bool:
+    """Say whether an interval has passed since a time; one of the future tells of a wrong clock only."""
+    return not 0 <= _now_ms() - last_ms < interval_ms
 
 
 def _now_ms() -> int:
