@@ -182,11 +182,18 @@ def test_the_size_of_a_blob_is_that_on_the_disk(tmp_path: Path, data: Path) -> N
     assert blob_path(tmp_path / "new", SHA256).read_bytes() == PICTURE
 
 
-def test_a_blob_that_rotted_is_noticed(tmp_path: Path, data: Path) -> None:
-    blob_path(data, SHA256).write_bytes(PICTURE[:-1] + b"x")
-    with pytest.raises(ConfigError, match="damaged"):
+@pytest.mark.parametrize("rotten", [PICTURE[:-1] + b"x", PICTURE[:-1], b""])
+def test_a_blob_that_rotted_is_noticed(tmp_path: Path, data: Path, rotten: bytes) -> None:
+    blob_path(data, SHA256).write_bytes(rotten)
+    with pytest.raises(StorageError, match=f"blobs/{SHA256} is damaged: check the disk"):
         backup.back_up(data, tmp_path / "b.tar")
-    assert not (tmp_path / "b.tar").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    for file in (tmp_path, tmp_path / "absent.tar"):
+        with pytest.raises(StorageError, match=str(file)):
+            backup.verify(file)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 0.9])

@@ -90,6 +90,14 @@ class Manifest(msgspec.Struct, frozen=True):
         return self.database_size + sum(blob.size for blob in self.blobs)
 
 
+class _Damaged(ConfigError):
+    """A part of a backup is not what it was; `part` names it."""
+
+    def __init__(self, file: Path, part: str) -> None:
+        super().__init__(f"{file} is damaged at {part}: choose another backup")
+        self.part = part
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """A data folder that was made of a backup.
@@ -137,7 +145,10 @@ def back_up(data: Path, file: Path, *, step: Step = unwatched) -> Manifest:
                 # Between the copy of the log and that of its blobs the history may have let go of one.
                 if attempt == ATTEMPTS - 1:
                     raise StorageError(f"the blob {missing.filename} is missing: check the disk") from None
-        verify(unfinished)
+        try:
+            verify(unfinished)
+        except _Damaged as damaged:
+            raise StorageError(f"{damaged.part} is damaged: check the disk") from None
         unfinished.replace(file)
         sync_folder(file.parent)
     return manifest
@@ -150,7 +161,7 @@ def verify(file: Path) -> Manifest:
         ConfigError: it is no backup, of a later format, or damaged.
         StorageError: it cannot be read.
     """
-    with _opened(file) as (manifest, members):
+    with disk_errors(), _opened(file) as (manifest, members):
         for name, stream, size in members:
             digest = _digest_of(name, manifest)
             found = hashlib.sha256()
@@ -158,7 +169,7 @@ def verify(file: Path) -> Manifest:
                 found.update(chunk)
                 size -= len(chunk)
             if size or found.hexdigest() != digest:
-                raise _damaged(file, name)
+                raise _Damaged(file, name)
     return manifest
 
 
@@ -343,7 +354,7 @@ def _read_manifest(file: Path, archive: tarfile.TarFile) -> Manifest:
             raise ConfigError(f"{file} was written by a later Tidenote: install that version")
         return msgspec.convert(raw, Manifest)
     except (ValueError, msgspec.ValidationError):
-        raise _damaged(file, MANIFEST) from None
+        raise _Damaged(file, MANIFEST) from None
 
 
 def _members(file: Path, archive: tarfile.TarFile, manifest: Manifest) -> Iterator[tuple[str, IO[bytes], int]]:
@@ -354,12 +365,12 @@ def _members(file: Path, archive: tarfile.TarFile, manifest: Manifest) -> Iterat
         member = archive.next()
         # A sparse member could claim terabytes that the file does not have.
         if member is None or member.name != name or not member.isreg() or member.issparse() or member.size != size:
-            raise _damaged(file, name)
+            raise _Damaged(file, name)
         stream = archive.extractfile(member)
         assert stream is not None
         yield name, stream, size
     if archive.next() is not None:
-        raise _damaged(file, "its end")
+        raise _Damaged(file, "its end")
 
 
 def _digest_of(name: str, manifest: Manifest) -> str:
@@ -384,7 +395,7 @@ def _extract(file: Path, fresh: Path, step: Step) -> Manifest:
                 output.flush()
                 os.fsync(output.fileno())
             if found.hexdigest() != digest:
-                raise _damaged(file, name)
+                raise _Damaged(file, name)
     for folder, _, _ in os.walk(fresh):
         sync_folder(Path(folder))
     return manifest
@@ -394,7 +405,7 @@ def _new_blob(fresh: Path, file: Path, digest: str) -> Path:
     try:
         path = blob_path(fresh, digest)
     except ProtocolError:
-        raise _damaged(file, digest) from None
+        raise _Damaged(file, digest) from None
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
@@ -473,7 +484,3 @@ def disk_errors() -> Iterator[None]:
         raise StorageError(
             f"the database cannot be copied: {error}", "storage_full" if full else "storage_failed"
         ) from error
-
-
-def _damaged(file: Path, what: str) -> ConfigError:
-    return ConfigError(f"{file} is damaged at {what}: choose another backup")
