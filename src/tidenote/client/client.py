@@ -82,11 +82,6 @@ class Status:
     last_error_code: str | None
     device_id: str
 
-    @property
-    def synced(self) -> bool:
-        """Whether the server has confirmed everything, and everything of the server's is here."""
-        return self.caught_up and not self.pending and not self.parked
-
 
 class Changes:
     """The keys that others altered since one last asked: an async iterator of sets, so it never grows without bound."""
