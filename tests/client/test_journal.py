@@ -685,6 +685,32 @@ def test_the_next_edit_takes_the_place_of_a_parked_one(journal: Journal) -> None
     assert (row.change.value, row.change.base) == ("smaller", dots("3x"))
 
 
+@pytest.mark.parametrize("is_late", [False, True], ids=["deleted meanwhile", "deleted after the refusal"])
+def test_a_deletion_takes_the_place_of_what_was_refused_for_good(journal: Journal, is_late: bool) -> None:
+    """No history can show it, and whoever deletes it sees it."""
+    journal.apply(received(write("3x"), cursor=4))
+    too_large = edit(journal, "too large")
+    hand_out(journal)
+    if not is_late:
+        edit(journal, None)
+    journal.apply(refused(too_large, "value_too_large"))
+    if is_late:
+        edit(journal, None)
+    assert journal.parked() == []
+    [row] = journal.ready()
+    assert (row.change.deleted, row.change.base) == (True, dots("3x"))
+
+
+def test_a_deletion_that_has_not_seen_what_was_refused_leaves_it(journal: Journal) -> None:
+    journal.apply(received(write("3x"), cursor=4))
+    too_large = edit(journal, "too large")
+    hand_out(journal)
+    journal.apply(refused(too_large, "value_too_large"))
+    journal.write([Write(NOTE, base=dots("3x"))])
+    assert [row.change for row in journal.parked()] == [too_large]
+    assert journal.winner(NOTE) == too_large
+
+
 def test_what_was_written_on_top_of_a_parked_change_takes_its_place(journal: Journal) -> None:
     bad = edit(journal, "bad")
     hand_out(journal)

@@ -286,8 +286,9 @@ class Journal:
     ) -> list[Change]:
         """Put changes of this device into the state and the outbox, and what the folder now holds: one commit.
 
-        A change of the same key that was saved within the last minute and never sent, or that is parked, is replaced
-        by one that saw it and deletes nothing; the new one takes over its base.
+        A change of the same key that was saved within the last minute and never sent is replaced by one that saw it
+        and deletes nothing. One that is parked, or whose bytes were not uploaded, is replaced by a deletion, too: no
+        history will ever show it. The new one takes over its base.
 
         Args:
             writes: in order; the creation of a rename goes before its tombstone.
@@ -616,6 +617,7 @@ class Journal:
         """Say whether a row that the server cannot have gives way to a change that has seen it."""
         if row.change.dot not in (change.base or ()):
             return False
+        # Refused for good: where it stood beside its own deletion, nobody could ever be rid of it.
         if row.parked:
             return True
         # The halves of a rename keep their order: a target goes before the tombstone that names it.

@@ -232,8 +232,9 @@ export class Journal {
 
   /**
    * Put changes of this device into the state and the outbox: one transaction, and durable when it resolves.
-   * A change of the same key that this tab saved within the last minute and never sent, or that is parked, is replaced
-   * by one that saw it and deletes nothing.
+   * A change of the same key that this tab saved within the last minute and never sent is replaced by one that saw it
+   * and deletes nothing. One that is parked, or whose bytes were not uploaded, is replaced by a deletion, too: no history
+   * will ever show it.
    *
    * @param writes - in order; the creation of a rename goes before its tombstone.
    * @param writer - the tab.

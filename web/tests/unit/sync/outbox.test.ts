@@ -99,8 +99,12 @@ describe("saves that were never sent", () => {
     expect(currentBase([second], [{ ...taken, seq: 7 }], [])).toEqual([dotOf(second)]);
   });
 
-  test("what was refused gives way at any age, a rename to nothing", () => {
+  test("what was refused gives way at any age, to a deletion too, a rename to nothing", () => {
     expect(isReplaceable(row(1, first, { parked: true, handed: 3 }), second, "another", 1e9)).toBe(true);
+    const gone = deletion(3, "me", [first]);
+    expect(isReplaceable(row(1, first, { parked: true }), gone, "tab", 1000)).toBe(true);
+    expect(isReplaceable(row(1, first, { parked: true }), deletion(3, "me", [base]), "tab", 1000)).toBe(false);
+    expect(isReplaceable(row(1, first), gone, "tab", 1000)).toBe(false);
     const moved = { ...deletion(2, "me", [base]), moved_to: "note:b.md" };
     expect(isReplaceable(row(1, moved), change(3, "me", [moved]), "tab", 1000)).toBe(false);
     expect(isReplaceable(row(1, moved, { uploaded: false }), change(3, "me", [moved]), "tab", 1000)).toBe(false);
