@@ -193,6 +193,36 @@ test("a note that another device renames is followed", async ({ page, context, f
   await other.context().close();
 });
 
+test("a new name, of one's own or of others, leaves the cursor and the text in view where they are", async ({
+  page,
+  folder,
+}) => {
+  const text = Array.from({ length: 300 }, (_, line) => `line ${String(line)}`).join("\n");
+  await folder.write("before.md", text);
+  await openNote(page, "before.md");
+  await editorOf(page).focus();
+  await page.keyboard.press("Control+End");
+  const inView = () => page.locator(".cm-scroller").evaluate((element) => element.scrollTop);
+  await expect.poll(inView).toBeGreaterThan(1_000);
+  const before = await inView();
+
+  await page.keyboard.press("Alt+r");
+  await page.getByRole("textbox", { name: "Name, with folders" }).fill("own");
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL(/#\/note\/own\.md$/);
+  await expect(page.getByRole("textbox", { name: "Text of own" })).toBeFocused();
+  await page.keyboard.type(" own");
+  await eventually(async () => (await folder.read("own.md")) === `${text} own`, "the folder has what was typed");
+  expect(Math.abs((await inView()) - before)).toBeLessThan(100);
+
+  await folder.rename("own.md", "theirs.md");
+  await expect(page).toHaveURL(/#\/note\/theirs\.md$/);
+  await expect(page.getByRole("textbox", { name: "Text of theirs" })).toBeFocused();
+  await page.keyboard.type(" theirs");
+  await eventually(async () => (await folder.read("theirs.md")) === `${text} own theirs`, "and after the other name");
+  expect(Math.abs((await inView()) - before)).toBeLessThan(100);
+});
+
 test("carriage returns and what is at the end of the text survive an edit", async ({ page, folder }) => {
   await folder.write("windows.md", "one\r\ntwo\r\n");
   await openNote(page, "windows.md");

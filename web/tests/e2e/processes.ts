@@ -1,6 +1,6 @@
 /** A real server and real folder daemons, from the environment that `make setup` made. Loopback only. */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -167,6 +167,10 @@ export class Folder {
     } catch {
       return null;
     }
+  }
+
+  async rename(path: string, to: string): Promise<void> {
+    await rename(join(this.path, path), join(this.path, to));
   }
 
   async remove(path: string): Promise<void> {
