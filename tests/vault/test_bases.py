@@ -60,6 +60,19 @@ def test_every_question_is_answered_as_by_the_plain_list(
         assert bases.with_inode(inode) == {path for path, entry in files.items() if entry.inode == inode}
 
 
+def test_a_new_file_belongs_where_its_neighbours_are() -> None:
+    bases = Bases()
+    cafe, spelled = "caf\u00e9", "cafe\u0301"
+    bases.put(replace(entry_of(f"{cafe}/{cafe}/n.md", Dot(1, "x"), "hash", 1), disk_name=f"{spelled}/{cafe}/n.md"))
+    bases.put(replace(entry_of("plain/a.md", Dot(1, "x"), "hash", 2), disk_name="plain/a (2).md"))
+    assert bases.place_of(f"{cafe}/{cafe}/new.md") == f"{spelled}/{cafe}/new.md"
+    assert bases.place_of(f"{cafe}/x/{cafe}.md") == f"{spelled}/x/{cafe}.md"
+    for path in (f"{cafe}.md", "plain/b.md", "new/b.md"):
+        assert bases.place_of(path) == path
+    bases.put(entry_of(f"{cafe}/{cafe}/n.md", Dot(2, "x"), "hash", 1))
+    assert bases.place_of(f"{cafe}/x.md") == f"{cafe}/x.md"
+
+
 def below(paths: Iterable[str], folder: str) -> set[str]:
     return {path for path in paths if path.startswith(f"{folder}/")}
 

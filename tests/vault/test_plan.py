@@ -605,6 +605,15 @@ class TestNames:
         )
         assert made.actions == [Write("a.md", "a (2).md", shown("three", NEW), sha("two"))]
 
+    def test_a_new_file_comes_into_the_folder_whose_name_is_spelled_in_another_form(self) -> None:
+        known = base("caf\u00e9/a.md", "one", name="cafe\u0301/a.md")
+        made = run(
+            [disk("caf\u00e9/a.md", "one", name="cafe\u0301/a.md")],
+            [known],
+            {"caf\u00e9/a.md": shown("one"), "caf\u00e9/b.md": shown("two")},
+        )
+        assert made.actions == [Write("caf\u00e9/b.md", "cafe\u0301/b.md", shown("two"), None)]
+
     def test_a_name_without_extension_gets_the_suffix_at_its_end(self) -> None:
         made = run(
             replica={".X": shown("1"), ".x": shown("2"), "Y": shown("3"), "y": shown("4")}, settings=self.folding

@@ -6,6 +6,7 @@ The journal is what lasts; this is its index. Plain data without I/O.
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -48,6 +49,8 @@ class Bases:
         self._by_disk_name: dict[str, set[str]] = {}
         self._by_inode: dict[int, set[str]] = {}
         self._children: dict[str, set[str]] = {}
+        self._spelled: dict[str, Counter[str]] = {}
+        """Folder -> how the disk spells it, where that is another Unicode form, and in how many files' names."""
         self.files = 0
         """How many entries are files that were here; not those that are only expected."""
         for entry in entries:
@@ -71,6 +74,8 @@ class Bases:
             self._by_disk_name.setdefault(self._fold(entry.disk_name), set()).add(entry.path)
             self._by_inode.setdefault(entry.inode, set()).add(entry.path)
             self._link(entry.path)
+            for folder, spelled in _respelled(entry):
+                self._spelled.setdefault(folder, Counter())[spelled] += 1
 
     def drop(self, path: str) -> None:
         """Remove an entry, if there is one."""
@@ -80,6 +85,16 @@ class Bases:
             _discard(self._by_disk_name, self._fold(entry.disk_name), path)
             _discard(self._by_inode, entry.inode, path)
             self._unlink(path)
+            for folder, spelled in _respelled(entry):
+                self._spelled[folder] -= Counter([spelled])
+
+    def place_of(self, path: str) -> str:
+        """Return where on the disk a new file belongs: in the folder that its neighbours are in, however spelled."""
+        folder = path
+        while folder := folder.rpartition("/")[0]:
+            if spelled := self._spelled.get(folder):
+                return min(spelled) + path.removeprefix(folder)
+        return path
 
     def named(self, disk_name: str) -> frozenset[str]:
         """Return the paths of the files whose names the disk takes for this one."""
@@ -129,6 +144,15 @@ class Bases:
             folder = path.rpartition("/")[0]
             _discard(self._children, folder, path)
             path = folder
+
+
+def _respelled(entry: BaseEntry) -> Iterator[tuple[str, str]]:
+    """Yield the folders of a file that its disk spells in another Unicode form, each with that."""
+    folder, spelled = entry.path, entry.disk_name
+    while folder != spelled and (folder := folder.rpartition("/")[0]):
+        spelled = spelled.rpartition("/")[0]
+        if folder != spelled and folder == unicodedata.normalize("NFC", spelled):
+            yield folder, spelled
 
 
 def _discard(index: dict[str, set[str]] | dict[int, set[str]], key: str | int, path: str) -> None:

@@ -535,7 +535,7 @@ class _Planner:
         return Write(path, disk_name, remote, expected)
 
     def _name_for(self, path: str) -> str | Held:
-        """Return the disk name of a new file: its path, or with a suffix if the disk takes that for another file's."""
+        """Return the disk name of a new file: its place, or with a suffix if the disk takes that for another file's."""
         if problem := self.settings.name_problem(path):
             return Held(path, Why.NAME, problem)
         for folder in folders_above(path):
@@ -543,7 +543,7 @@ class _Planner:
                 return Held(path, Why.KIND, f"{folder} is a file here: rename one of the two")
         if self._is_folder(path):
             return Held(path, Why.KIND, f"{path} is a folder here: rename one of the two")
-        for name in names_like(path):
+        for name in names_like(self.world.bases.place_of(path)):
             if not self._occupied(name, path):
                 return name
         raise AssertionError("names never run out")  # pragma: no cover
