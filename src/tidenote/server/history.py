@@ -261,10 +261,17 @@ def unseen_stay(store: Store, vault: str, plan: Plan, seen: int) -> Plan:
 
 def _keep_together(plan: Plan, pairs: Sequence[tuple[str, str]]) -> None:
     """Carry out both halves of each rename or none: else the note would be there twice, or not at all."""
-    for _ in pairs:
-        for one, other in [*pairs, *((target, key) for key, target in pairs)]:
-            if one in plan.refused and other in plan.steps:
+    others: dict[str, list[str]] = {}
+    for key, target in pairs:
+        others.setdefault(key, []).append(target)
+        others.setdefault(target, []).append(key)
+    waiting = deque(plan.refused)
+    while waiting:
+        one = waiting.popleft()
+        for other in others.get(one, ()):
+            if other in plan.steps:
                 plan.refuse(other, plan.refused[one])
+                waiting.append(other)
 
 
 def _bring_back(store: Store, vault: str, key: str, records: Sequence[Record], then: Record) -> Plan:
