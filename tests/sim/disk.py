@@ -386,6 +386,9 @@ class SimDisk:
     def fstat(self, descriptor: int) -> _Look:
         return _look(self._node_of(descriptor))
 
+    def is_written(self, descriptor: int) -> bool:
+        return False
+
     def read(self, descriptor: int, size: int) -> bytes:
         self._step("read")
         node, at = self._opened(descriptor)

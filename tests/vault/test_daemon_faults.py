@@ -23,7 +23,7 @@ from tidenote.vault.folder import StateFolder, confirm_deletes, pause, read_stat
 from tidenote.vault.passes import EMPTY
 from tidenote.vault.plan import Why
 from vault.folding import FoldingFiles
-from vault.world import Site, eventually, site, tree
+from vault.world import Site, eventually, site, tree, writing
 
 pytestmark = pytest.mark.anyio
 
@@ -272,6 +272,51 @@ class TestRaces:
             await here.once("b")
             assert raced == ["note.md"]
             assert {"0\n", "theirs\n", "mine\n"} <= set(values(here, "note:note.md"))
+
+    @pytest.mark.parametrize("theirs", ["edited", "deleted"])
+    async def test_a_note_that_a_program_has_open_waits_until_that_has_written(
+        self, tmp_path: Path, theirs: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """D8: what `cat >> note.md` writes goes into the file that it opened, wherever that is by then."""
+        monkeypatch.setattr(passes_module, "OPEN_RETRY_S", 0.02)
+        async with site(tmp_path) as here:
+            note = here.put("a", "note.md", "one\n")
+            await here.once("a")
+            await here.once("b")
+            async with here.running("a") as a:
+                with writing(note) as program:
+                    if theirs == "edited":
+                        here.put("b", "note.md", "one, edited\n")
+                    else:
+                        (here.folder("b") / "note.md").unlink()
+                    await here.once("b")
+                    await eventually(lambda: a.status().held, "it waits")
+                    [held] = a.status().held
+                    assert (held.path, held.why, held.reason) == (
+                        "note.md",
+                        Why.OPEN.name,
+                        "a program has it open for writing",
+                    )
+                    program.write(b"typed\n")
+                await eventually(lambda: a.status().state == "synced", "it comes")
+                expected = b"one, edited\ntyped\n" if theirs == "edited" else b"one\ntyped\n"
+                await eventually(lambda: tree(here.folder("a")) == {"note.md": expected}, "both are there")
+
+    async def test_a_note_that_is_closed_unwritten_is_replaced(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Nothing says when a program closes a file: it is tried again."""
+        monkeypatch.setattr(passes_module, "OPEN_RETRY_S", 0.02)
+        async with site(tmp_path) as here:
+            note = here.put("a", "note.md", "one\n")
+            await here.once("a")
+            await here.once("b")
+            here.put("b", "note.md", "two\n")
+            await here.once("b")
+            async with here.running("a") as a:
+                with note.open("ab"):
+                    await eventually(lambda: a.status().held, "it waits")
+                await eventually(lambda: note.read_text() == "two\n", "it comes")
 
     async def test_an_attachment_that_changes_before_it_is_uploaded_arrives_whole(self, tmp_path: Path) -> None:
         """D7: what is uploaded is one consistent state; the later one follows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import random
@@ -11,11 +12,12 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given
@@ -26,9 +28,10 @@ from tidenote.errors import FolderError, RefusedChange
 from tidenote.vault import disk
 from tidenote.vault import files as module
 from tidenote.vault.bases import DiskTraits
-from tidenote.vault.files import BadName, FileProblem, Gone, Kind, RealFiles, Unexpected
+from tidenote.vault.files import BadName, FileProblem, Gone, InUse, Kind, RealFiles, Unexpected
 from tidenote.vault.ignore import TEMP_PREFIX
 from vault.folding import FoldingFiles
+from vault.world import writing
 
 
 def sha(data: bytes) -> str:
@@ -537,6 +540,99 @@ class TestDeleting:
         with pytest.raises(Unexpected):
             files.delete("a.md", ONE)
         assert tree(root) == {"a.md": b"1ne"}
+
+
+def append_later(path: Path, opened: list[BinaryIO]) -> None:
+    opened.append(path.open("ab", buffering=0))
+
+
+class TestOpenForWriting:
+    """What a program writes into a file that has no name any more is lost: such a file stays where it is."""
+
+    def test_it_is_replaced_and_deleted_when_the_program_has_closed_it(self, files: RealFiles, root: Path) -> None:
+        (root / "a.md").write_bytes(b"one")
+        with writing(root / "a.md") as program:
+            for _ in range(2):
+                with pytest.raises(InUse, match="a program has it open for writing"):
+                    files.write("a.md", b"two", ONE)
+                with pytest.raises(InUse):
+                    files.delete("a.md", ONE)
+                assert tree(root) == {"a.md": b"one"}
+            program.write(b" and more")
+        assert tree(root) == {"a.md": b"one and more"}
+        files.write("a.md", b"two", sha(b"one and more"))
+        files.delete("a.md", TWO)
+        assert tree(root) == {}
+
+    def test_it_may_be_read_meanwhile_and_moved_with_what_is_written_yet(self, files: RealFiles, root: Path) -> None:
+        (root / "a.md").write_bytes(b"one")
+        with (root / "a.md").open("rb"):
+            files.write("a.md", b"two", ONE)
+        with writing(root / "a.md") as program:
+            assert files.digest("a.md").content_hash == TWO
+            files.move("a.md", "b.md", TWO)
+            program.write(b" and more")
+        assert tree(root) == {"b.md": b"two and more"}
+
+    def test_who_wrote_already_is_looked_at_again(self, files: RealFiles, root: Path) -> None:
+        (root / "a.md").write_bytes(b"mine")
+        with writing(root / "a.md"), pytest.raises(Unexpected):
+            files.write("a.md", b"two", ONE)
+
+    @pytest.mark.parametrize("verb", ["write", "delete"])
+    def test_what_is_written_by_who_opened_it_before_any_step_stays(self, busy: Busy, root: Path, verb: str) -> None:
+        files = RealFiles(root, busy)
+        note = root / "a.md"
+        for step in count(1):
+            note.write_bytes(b"one")
+            opened: list[BinaryIO] = []
+            busy.begin({step: partial(append_later, note, opened)})
+            with suppress(FileProblem):
+                if verb == "write":
+                    files.write("a.md", b"two", ONE)
+                else:
+                    files.delete("a.md", ONE)
+            if busy.steps < step:
+                break
+            with opened[0]:
+                opened[0].write(b"mine")
+            assert b"mine" in b"".join(tree(root).values()), f"opened before step {step}"
+        files.close()
+        assert tree(root) == ({"a.md": b"two"} if verb == "write" else {})
+
+    def test_who_opens_it_while_we_ask_waits_for_a_moment(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The signal of which the kernel tells us then would end the process if it were the usual one."""
+        (root / "a.md").write_bytes(b"one")
+        real = fcntl.fcntl
+        opened: list[Future[int]] = []
+
+        def asking(descriptor: int, command: int, value: int = 0) -> int:
+            done: int = real(descriptor, command, value)
+            if (command, value) == (fcntl.F_SETLEASE, fcntl.F_RDLCK) and not opened:
+                opened.append(pool.submit((root / "a.md").write_bytes, b"mine"))
+                while real(descriptor, fcntl.F_GETLEASE) == fcntl.F_RDLCK:
+                    pass
+            return done
+
+        monkeypatch.setattr(fcntl, "fcntl", asking)
+        with ThreadPoolExecutor(1) as pool, suppress(FileProblem):
+            files.write("a.md", b"two", ONE)
+        assert opened[0].result() == 4
+        assert tree(root) == {"a.md": b"mine"}
+
+    def test_where_the_system_does_not_tell_nothing_waits(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refusing(*_: object) -> int:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        monkeypatch.setattr(fcntl, "fcntl", refusing)
+        (root / "a.md").write_bytes(b"one")
+        with writing(root / "a.md"):
+            files.write("a.md", b"two", ONE)
+        assert tree(root) == {"a.md": b"two"}
 
 
 class TestMoving:

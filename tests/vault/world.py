@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from server.running import running_server
 from tidenote.client.client import SyncClient
@@ -35,6 +36,16 @@ def tree(root: Path) -> dict[str, bytes]:
         }
     except FileNotFoundError:
         return {}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """Let another process have a file open for appending, and yield what it copies there; it has ended afterwards."""
+    with path.open("ab") as file:
+        program = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)
+    assert program.stdin
+    with program, program.stdin:
+        yield program.stdin
 
 
 async def eventually(condition: Callable[[], object], what: str) -> None:

@@ -24,7 +24,7 @@ from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import RefusedChange, TidenoteError
 from tidenote.vault import plan
 from tidenote.vault.bases import Bases, DiskTraits
-from tidenote.vault.files import BadName, FileProblem, Files, Gone, Kind, Unexpected
+from tidenote.vault.files import BadName, FileProblem, Files, Gone, InUse, Kind, Unexpected
 from tidenote.vault.plan import (
     Adopt,
     Delete,
@@ -437,7 +437,7 @@ class _Noting:
             logger.info("looking again: %s", error.message)
             self._outcome.again |= {error.path, *_names_of(self._action)}
         elif isinstance(error, FileProblem):
-            _fail(self._outcome, path, Why.NAME if isinstance(error, BadName) else Why.FAILED, error.reason)
+            _fail(self._outcome, path, _why(error), error.reason)
         elif isinstance(error, TidenoteError):
             _fail(self._outcome, path, Why.FAILED, error.message)
         else:
@@ -445,8 +445,15 @@ class _Noting:
         return True
 
 
+def _why(problem: FileProblem) -> Why:
+    if isinstance(problem, BadName):
+        return Why.NAME
+    return Why.OPEN if isinstance(problem, InUse) else Why.FAILED
+
+
 def _fail(outcome: Outcome, path: str, why: Why, reason: str) -> None:
-    logger.warning("%s: %s", path, reason)
+    # What waits for a program to close it is tried every few seconds, for hours perhaps; the status names it.
+    logger.log(logging.DEBUG if why is Why.OPEN else logging.WARNING, "%s: %s", path, reason)
     outcome.failed.append(Held(path, why, reason))
 
 

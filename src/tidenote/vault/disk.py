@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import signal
 import sys
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Final, Protocol
@@ -85,6 +88,10 @@ class Disk(Protocol):
 
     def fstat(self, descriptor: int) -> StatResult:
         """Look at what is open."""
+        ...
+
+    def is_written(self, descriptor: int) -> bool:
+        """Say whether any program has a file open for writing; False as well where the system does not tell."""
         ...
 
     def read(self, descriptor: int, size: int) -> bytes:
@@ -189,6 +196,10 @@ class LocalDisk:
         """Look at what is open."""
         return os.fstat(descriptor)
 
+    def is_written(self, descriptor: int) -> bool:
+        """Say whether any program has a file open for writing: Linux tells, of most disks and of one's own files."""
+        return _is_written(descriptor)
+
     def read(self, descriptor: int, size: int) -> bytes:
         """Read on."""
         return os.read(descriptor, size)
@@ -256,6 +267,30 @@ def _is_there(parent: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+if sys.platform == "linux":
+
+    def _is_written(descriptor: int) -> bool:
+        """Ask for a read lease, which nobody gets of a file that is open for writing, and give it back."""
+        try:
+            # Who opens the file in this very moment breaks the lease; the signal that tells us must not be SIGIO, which
+            # ends a process, but one that does nothing.
+            fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        with suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
+
+else:
+
+    def _is_written(_: int) -> bool:
+        """Not know."""
+        return False
 
 
 _MACOS: Final = sys.platform == "darwin"

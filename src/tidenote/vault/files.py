@@ -58,6 +58,10 @@ class BadName(FileProblem):
     """This disk cannot hold the name."""
 
 
+class InUse(FileProblem):
+    """A program has the file open, and what it writes yet must not go nowhere. Nothing was changed."""
+
+
 class Kind(Enum):
     """What a name stands for."""
 
@@ -144,6 +148,7 @@ class Files(Protocol):
 
         Raises:
             Unexpected: something else is there.
+            InUse: what is to be replaced is being written.
         """
         ...
 
@@ -152,7 +157,7 @@ class Files(Protocol):
         ...
 
     def delete(self, path: str, expected: str) -> None:
-        """Remove a file that has the hash `expected`, and the folders that this leaves empty."""
+        """Remove a file that has the hash `expected`, and the folders that this leaves empty; raises as `write`."""
         ...
 
     def move(self, path: str, target: str, expected: str) -> tuple[str, Stat]:
@@ -269,6 +274,8 @@ class RealFiles:
         _check_containable(path)
         with self._parent(path, make=True) as (parent, name), _problems(path):
             known = self._expect(parent, name, path, expected)
+            if known:
+                self._check_unwritten(parent, name, path)
             temporary = self._fill(parent, source)
             try:
                 landing = self._stat_at(parent, temporary)
@@ -294,6 +301,7 @@ class RealFiles:
         with self._parent(path) as (parent, name), _problems(path):
             known = self._expect(parent, name, path, expected)
             assert known
+            self._check_unwritten(parent, name, path)
             temporary = self._temporary()
             # The temporary name is nobody else's: a plain rename, which takes what is there in one step on every disk.
             self._disk.rename(parent, name, parent, temporary)
@@ -366,6 +374,15 @@ class RealFiles:
             raise Unexpected(path, "it has other content than before")
         mode = stat_bits.S_IMODE(self._disk.stat(parent, name).st_mode)
         return digest, mode
+
+    def _check_unwritten(self, parent: int, name: str, path: str) -> None:
+        """Check before anything moves: it may have to be tried for long.
+
+        Raises:
+            InUse: a program has the file open for writing.
+        """
+        if self._is_written(parent, name):
+            raise InUse(path, "a program has it open for writing")
 
     def _fill(self, parent: int, source: bytes | Path) -> str:
         """Put the new bytes, durably, under a temporary name next to their place; return the name."""
@@ -581,11 +598,22 @@ class RealFiles:
         return Digest(hasher.hexdigest(), _to_stat(after))
 
     def _is_still(self, parent: int, name: str, known: Digest) -> bool:
-        """Say whether a name holds the same bytes as before. Hashed again: clocks of disks are coarse."""
+        """Say whether a name holds the same bytes as before, for good. Hashed again: clocks of disks are coarse.
+
+        In this order: who closed it before we ask is found by the hash.
+        """
         try:
-            return self._digest_at(parent, name, name).content_hash == known.content_hash
+            is_written = self._is_written(parent, name)
+            return not is_written and self._digest_at(parent, name, name).content_hash == known.content_hash
         except (OSError, FileProblem):
             return False
+
+    def _is_written(self, parent: int, name: str) -> bool:
+        descriptor = self._disk.open_file(parent, name)
+        try:
+            return self._disk.is_written(descriptor)
+        finally:
+            self._disk.close(descriptor)
 
     def _create(self, parent: int, name: str, chunks: Iterable[bytes]) -> None:
         """Put bytes, durably, under a new name; nothing is left of it if that fails."""

@@ -36,6 +36,9 @@ RECENT_S: Final = 2.0
 MAX_RETRY_S: Final = 60.0
 """The longest pause before something that failed is tried again; the first is one second."""
 
+OPEN_RETRY_S: Final = 2.0
+"""The pause before something is tried again that a program has open: nothing says when it is closed."""
+
 MAX_DIRTY: Final = 10_000
 """With more dirty paths than this it is cheaper to look everywhere."""
 
@@ -367,7 +370,8 @@ class Passes:
         for held in outcome.failed:
             self.held[held.path] = held
             count = self._failures[held.path] = self._failures.get(held.path, 0) + 1
-            self._retry[held.path] = now + min(MAX_RETRY_S, 2.0 ** (count - 1))
+            pause_s = OPEN_RETRY_S if held.why is Why.OPEN else min(MAX_RETRY_S, 2.0 ** (count - 1))
+            self._retry[held.path] = now + pause_s
         if self._confirmed:
             self._confirmed &= self.held.keys() | self.awaiting | self._altered
 

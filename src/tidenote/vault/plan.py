@@ -173,6 +173,7 @@ class Why(Enum):
     KIND = "a file and a folder have the same name"
     NAME = "this disk cannot hold the name"
     SKIPPED = "the file here cannot be synced"
+    OPEN = "a program has it open for writing; it comes when that is closed"
     FAILED = "it failed here and is tried again"
 
 
