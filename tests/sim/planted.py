@@ -210,13 +210,13 @@ def publication_misfit() -> Iterator[None]:
 @planted("I9", within=15, lost_publications=0.3)
 def lost_publication_unnoticed() -> Iterator[None]:
     """A session does not hear of the log's head, only of publications; a lost one is never made up for."""
-    published = ServerSession.published
+    head_is, published = ServerSession.head_is, ServerSession.published
 
-    def only_entries(self: ServerSession, publication: Publication) -> None:
-        if publication.entries is not None:
-            published(self, publication)
+    def told(self: ServerSession, publication: Publication) -> None:
+        head_is(self, publication.epoch, publication.clock)
+        published(self, publication)
 
-    with patch.object(ServerSession, "published", only_entries):
+    with patch.object(ServerSession, "head_is", lambda *_: None), patch.object(ServerSession, "published", told):
         yield
 
 
