@@ -148,6 +148,7 @@ def result_of_event(event: ClientEvent) -> Json:
         return {"failed": {"code": event.code, "epoch": event.epoch}}
     if isinstance(event, Noticed):
         return {"noticed": {"topic": event.topic}}
+    unlisted = {"unlisted": sorted(event.unlisted)} if event.unlisted else {}
     return {
         "received": {
             "epoch": event.epoch,
@@ -155,6 +156,7 @@ def result_of_event(event: ClientEvent) -> Json:
             "siblings": {key: [dot_of(change) for change in found] for key, found in event.siblings.items()},
             "behind": event.behind,
             "accepted": [dot_of(change) for change in event.accepted],
+            **unlisted,
             "rejected": [[dot_of(change), rejected.code, rejected.clock] for change, rejected in event.rejected],
             "answered": event.answered,
             "skipped": [key for key, _ in event.skipped],

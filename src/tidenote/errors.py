@@ -64,6 +64,7 @@ CODES: dict[str, Code] = {
     "blob_missing": Code(Action.UPLOAD, 409, "the server lacks the blob that the change names"),
     "move_target_missing": Code(Action.PARK, 409, "the key that a tombstone moved to has no version"),
     "read_only": Code(Action.PARK, 403, "this device may only read"),
+    "no_room": Code(Action.RETRY, 413, "the change is in the log, but the answer has no room for the state of its key"),
     # The store could not take it in; nothing was acknowledged.
     "storage_full": Code(Action.RETRY, 507, "the server's disk is full"),
     "storage_failed": Code(Action.RETRY, 503, "the server's disk failed"),

@@ -863,6 +863,15 @@ def test_an_answer_that_was_lost_leaves_a_doubt_until_the_server_tells(journal: 
     journal.close()
 
 
+def test_what_an_answer_had_no_room_for_is_a_doubt(journal: Journal) -> None:
+    mine = edit(journal, "mine")
+    hand_out(journal)
+    journal.apply(received(accepted=[mine], unlisted=frozenset([NOTE])))
+    assert (journal.pending(), journal.doubts()) == ([], [NOTE])
+    journal.apply(received(write("9y", base="7x"), cursor=10))
+    assert (journal.doubts(), journal.confirmed(NOTE)) == ([], (write("9y", base="7x"),))
+
+
 def test_the_servers_word_in_the_same_message_leaves_no_doubt(journal: Journal) -> None:
     mine = edit(journal, "mine")
     hand_out(journal)

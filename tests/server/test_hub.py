@@ -13,12 +13,13 @@ import pytest
 from tidenote.config import ServerConfig
 from tidenote.core.bounded import BoundedMerge, Texts
 from tidenote.core.clock import MAX_TIMESTAMP
+from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
 from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge, Merged
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import RefusedChange, StorageError, TidenoteError
-from tidenote.server.hub import Committed, Hub
+from tidenote.server.hub import KEYS_AT_ONCE, Committed, Hub
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import PubSub, Subscription
@@ -41,6 +42,13 @@ class TroubledStore(MemoryStore):
         self.trouble: Callable[[Sequence[Sequence[Change]]], None] = lambda _: None
         self.batches: list[list[int]] = []
         """The number of changes of each push of each batch that was tried."""
+        self.asked: list[str] = []
+        """The keys whose state was read."""
+
+    def entries(self, vault: str, keys: Iterable[str]) -> list[CrdtEntry]:
+        keys = list(keys)
+        self.asked += keys
+        return super().entries(vault, keys)
 
     def take_in(
         self,
@@ -140,6 +148,18 @@ async def test_a_commit_is_bounded_by_bytes(store: TroubledStore, bus: PubSub[Pu
     async with a_hub(store, bus, ServerConfig(max_batch_bytes=10_000)) as hub:
         await asyncio.gather(*[hub.enqueue([change(n, "x" * 4000)]) for n in range(1, 6)])
         assert store.batches == [[1, 1], [1, 1], [1]]
+
+
+async def test_no_more_states_are_read_than_a_message_holds(hub: Hub, store: TroubledStore) -> None:
+    changes = [change(number, "x" * 50_000) for number in range(1, 101)]
+    await hub.submit(changes)
+    keys = [each.key for each in changes]
+    assert [entry.key for entry in await hub.first_entries(keys)] == keys[:10]
+    assert len(store.asked) == KEYS_AT_ONCE
+    assert [entry.key for entry in await hub.first_entries(keys[-3:])] == keys[-3:]
+    assert await hub.first_entries([]) == []
+    await hub.submit([change(200, "x" * 2**20)])
+    assert len(await hub.first_entries(["note:200.md", *keys])) == 1
 
 
 async def test_a_refused_change_costs_the_others_nothing(hub: Hub) -> None:

@@ -98,6 +98,27 @@ async def test_a_duplicate_is_acknowledged_again_and_delivered_once(server: Runn
         assert [change["key"] for change in b.deliveries] == [NOTE, "note:last.md"]
 
 
+async def test_a_small_push_has_no_large_answer(server: Running) -> None:
+    """What it says of many large notes comes in parts, and whoever sends again what was refused gets all."""
+    keys = [f"note:{number:02}.md" for number in range(24)]
+    async with plain_client(server, "a") as a, plain_client(server, "b") as b:
+        for number, key in enumerate(keys):
+            await a.push(a.change(key, "x" * 60_000, 100 + number))
+            await b.until(key, "x" * 60_000)
+        for client in (b, b):  # what loses on arrival, then what is a duplicate
+            wanted, rounds = list(keys), 0
+            while wanted:
+                answer = await client.push(*(client.change(key, "old", 1) for key in wanted))
+                assert len(json.dumps(answer)) < 2**20
+                listed = {change["key"] for change in answer["changes"]}
+                wanted, before = [refused["key"] for refused in answer.get("rejected", ())], wanted
+                assert listed >= {*before} - {*wanted}
+                assert len(wanted) < len(before)
+                assert {refused["code"] for refused in answer.get("rejected", ())} <= {"no_room"}
+                rounds += 1
+            assert 3 <= rounds <= 5
+
+
 async def test_deletions_are_seen_live_and_by_fresh_devices(server: Running) -> None:
     async with plain_client(server, "a") as a, plain_client(server, "b") as b:
         await a.push(a.change(NOTE, "one", 1))

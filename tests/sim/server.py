@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 PAGE_CHANGES: Final = 3
 """How many changes a page has: few, so that catching up takes several."""
 
+AGAIN_KEYS: Final = 1
+"""How many keys are read again for an answer: so few that for others there is no room."""
+
 MAX_BUFFERED: Final = 8
 """How many publications a session keeps: few, so that a device which does not read misses some."""
 
@@ -167,7 +170,7 @@ class Server:
     def _read_soon(self, connection: Connection, step: Read) -> None:
         def read() -> None:
             if connection.open and connection.session:
-                again = self.store.entries(connection.vault, step.keys)
+                again = self.store.entries(connection.vault, step.keys)[:AGAIN_KEYS]
                 page = self.store.changes_since(connection.vault, step.after, max_changes=PAGE_CHANGES)
                 connection.session.page(page, again)
                 self.pump(connection)
@@ -294,7 +297,7 @@ class Rest:
                 taken, refused = _outcome(batch.results)
                 session.committed(step.number, taken, refused, batch.clock)
             elif isinstance(step, Read):
-                again = server.store.entries(self.vault, step.keys)
+                again = server.store.entries(self.vault, step.keys)[:AGAIN_KEYS]
                 session.page(server.store.changes_since(self.vault, step.after, max_changes=PAGE_CHANGES), again)
             else:
                 return await self._answer(step)

@@ -66,13 +66,22 @@ class ServerEnd:
         log: of the vault; what others commit is written to it directly.
         device_id: who is connected.
         max_keys: how many keys a page holds.
+        max_again: how many keys are read again for an answer.
     """
 
     def __init__(
-        self, log: Log, device_id: str = "a", *, epoch: str = EPOCH, max_keys: int = 1000, **settings: Any
+        self,
+        log: Log,
+        device_id: str = "a",
+        *,
+        epoch: str = EPOCH,
+        max_keys: int = 1000,
+        max_again: int = 1000,
+        **settings: Any,
     ) -> None:
         self.log = log
         self.max_keys = max_keys
+        self.max_again = max_again
         self.session = ServerSession(device_id, epoch, log.clock, **settings)
         self.failure: Fail | None = None
         self.steps: list[ServerStep] = []
@@ -108,7 +117,7 @@ class ServerEnd:
             case Submit():
                 self.commit(step)
             case Read(after, keys):
-                again = self.log.entries_of(keys)
+                again = self.log.entries_of(keys)[: self.max_again]
                 self.session.page(self.log.page(after, self.max_keys), again)
 
     def commit(self, step: Submit) -> None:

@@ -180,6 +180,23 @@ def test_what_is_not_named_as_rejected_is_durable() -> None:
     ]
 
 
+def test_what_the_answer_had_no_room_for_is_durable_and_to_be_asked_for() -> None:
+    good, bad, crowded = write("1a"), write("2a", key="note:b.md"), write("3a", key="note:c.md")
+    session = opened(good, bad, crowded)
+    refusals = [rejected(bad), rejected(crowded, "no_room")]
+    assert hear(session, ack(4, id=1, rejected=refusals)) == [
+        Received(
+            EPOCH,
+            4,
+            {},
+            accepted=(good, crowded),
+            unlisted=frozenset([crowded.key]),
+            rejected=((bad, Rejected(bad.key, 2, "a", "bad_key", "why")),),
+            answered=True,
+        )
+    ]
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -516,6 +516,57 @@ def test_keys_that_are_listed_again_and_altered_are_listed_once() -> None:
     assert messages == [ack(3, write("1a", base=""), write("1b", key=B))]
 
 
+def no_room(change: Change) -> Json:
+    return {
+        "key": change.key,
+        "timestamp": change.dot.timestamp,
+        "device_id": change.dot.device_id,
+        "code": "no_room",
+        "message": "the answer has no room for the state of this key",
+    }
+
+
+def test_what_an_answer_has_no_room_for_is_named_and_told_when_it_is_sent_again() -> None:
+    first, second, late = write("1a", base=""), write("1a", base="", key=B), write("2a", base="", key=C)
+    log = full_log(first, second)
+    log.take_in([write("5b", base="1a"), write("5b", base="1a", key=B)])
+    end = connected(log, max_again=1)
+    bad = write("9a", base="9b", key=B)
+    (answer,) = end.receive(push(first, second, bad, late, last_ack=log.clock, id=1))
+    refused = answer.pop("rejected")
+    assert [(change["key"], change["code"]) for change in refused] == [(B, "bad_base"), (B, "no_room")]
+    assert refused[1] == no_room(second)
+    assert answer == ack(log.clock, write("5b", base="1a"), id=1)
+    assert end.receive(push(second, id=2)) == [ack(log.clock, write("5b", base="1a", key=B), id=2)]
+
+
+def test_what_is_on_the_page_has_room() -> None:
+    log = full_log(write("8b"), write("9b", key=B))
+    end = ServerEnd(log, max_again=1)
+    lost = [write("5a"), write("6a", key=B)]
+    assert end.receive(push(*lost, last_ack=log.clock, id=1)) == [ack(log.clock, write("8b"), write("9b", key=B), id=1)]
+
+
+def test_a_page_waits_that_has_no_room_beside_the_keys_that_are_listed_again() -> None:
+    large = write("5b", "x" * (MAX_MESSAGE_BYTES // 2), base="1a")
+    news = write("9b", "y" * (MAX_MESSAGE_BYTES // 2), key=B)
+    log = full_log(write("1a", base=""))
+    log.take_in([large])
+    cursor = log.clock
+    end = connected(log)
+    log.take_in([news, write("10b", key=C)])
+    messages = end.receive(push(write("1a", base=""), last_ack=cursor, id=1))
+    assert messages == [ack(cursor, large, id=1, behind=2), ack(log.clock, news, write("10b", key=C))]
+
+
+def test_a_key_of_any_size_is_listed_again_beside_nothing() -> None:
+    large = write("5b", "x" * MAX_MESSAGE_BYTES, base="1a")
+    log = full_log(write("1a", base=""))
+    log.take_in([large])
+    end = connected(log)
+    assert end.receive(push(write("1a", base=""), last_ack=log.clock, id=1)) == [ack(log.clock, large, id=1)]
+
+
 def test_a_state_that_was_told_before_the_answer_is_told_again_with_it() -> None:
     """A page overtakes the answer and shows what has replaced the change meanwhile."""
     end = connected()

@@ -49,6 +49,7 @@ class Client:
 
     def forget(self) -> None:
         self.confirmed: dict[str, tuple[Change, ...]] = {}
+        self.doubts: set[str] = set()
         self.outbox: list[Change] = []
         self.cursor = 0
         self.clock = LamportClock()
@@ -65,6 +66,7 @@ class Client:
             if all(sibling.dot != change.dot for sibling in confirmed):
                 self.confirmed[change.key] = join_all([*confirmed, change]).siblings
         self.confirmed |= received.siblings
+        self.doubts = (self.doubts | received.unlisted) - received.siblings.keys()
         settled = {*received.accepted, *(change for change, _ in received.rejected)}
         self.outbox = [change for change in self.outbox if change not in settled]
         seen = [change.dot.timestamp for siblings in received.siblings.values() for change in siblings]
@@ -180,13 +182,13 @@ class World:
             case failure:
                 raise AssertionError(failure)
 
-    def read(self, client: Client, _: int) -> None:
-        """A read gets on: the keys, then the page, then back to the session."""
+    def read(self, client: Client, choice: int) -> None:
+        """A read gets on: the keys, or the first of them, then the page, then back to the session."""
         connection = client.connection
         if connection is None or connection.reading is None:
             return
         if connection.again is None:
-            connection.again = self.log.entries_of(connection.reading.keys)
+            connection.again = self.log.entries_of(connection.reading.keys)[: 1 + choice % 3]
         elif connection.page is None:
             connection.page = self.log.page(connection.reading.after, self.page_keys)
         else:
@@ -237,6 +239,11 @@ class World:
         for _ in range((1, 1, 2, 0, 1, 1)[choice % 6]):
             connection.server.published(news)
 
+    def ask(self, client: Client, _: int) -> None:
+        """A device asks for what an answer had no room for."""
+        client.confirmed |= {key: self.log.entries[key].register.siblings for key in client.doubts}
+        client.doubts.clear()
+
     def look(self, client: Client, _: int) -> None:
         """A session is told the head of the log."""
         if client.connection:
@@ -263,6 +270,7 @@ class World:
         tell,
         publish,
         look,
+        ask,
         lose_journal,
         prompt,
     )
@@ -273,7 +281,7 @@ class World:
         """What a client holds of a key that has not altered since its cursor is what the log holds."""
         assert client.cursor <= self.log.clock
         for key, entry in self.log.entries.items():
-            if entry.changed_at <= client.cursor:
+            if entry.changed_at <= client.cursor and key not in client.doubts:
                 assert client.confirmed.get(key) == entry.register.siblings, key
 
     def heal(self) -> None:
@@ -286,7 +294,7 @@ class World:
             for client in self.clients:
                 for action in (self.push, self.arrive, self.step, self.commit, self.publish, self.tell, self.look):
                     action(client, 1)
-                for action in (self.step, self.read, self.hear):
+                for action in (self.step, self.read, self.hear, self.ask):
                     action(client, 0)
             if self.fingerprint() == before and not self.hub:
                 return

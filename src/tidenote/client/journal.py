@@ -438,6 +438,7 @@ class Journal:
             before = {key: self.register(key).siblings for key in touched}
             # From the outbox to the confirmed state: that alters nothing of their join.
             touched |= {change.key for change in received.accepted if not self._accept(change)}
+            self._db.executemany("INSERT OR IGNORE INTO doubts VALUES (?)", [(key,) for key in received.unlisted])
             self._replace_confirmed(received.siblings)
             self._advance(received)
             if received.rejected:
@@ -446,7 +447,10 @@ class Journal:
         return frozenset(altered)
 
     def doubts(self) -> list[str]:
-        """Return the keys whose confirmed state is a guess, to be asked for: an answer was lost, and others wrote."""
+        """Return the keys whose confirmed state is a guess, to be asked for.
+
+        An answer was lost, and others wrote; or it had no room.
+        """
         with sqlite_errors(self.path):
             return [key for (key,) in self._db.execute("SELECT key FROM doubts ORDER BY key")]
 

@@ -20,7 +20,6 @@ from litestar.params import FromQuery, HeaderParameter, PathParameter, QueryPara
 from litestar.response import Stream
 
 import tidenote
-from tidenote.core.crdt import CrdtEntry
 from tidenote.errors import CODES, AccessError, ProtocolError
 from tidenote.server.auth import Caller, check_version
 from tidenote.server.hub import Hub
@@ -30,7 +29,6 @@ from tidenote.server.service import Service
 from tidenote.server.sync import answer
 from tidenote.wire.messages import (
     DEFAULT_VAULT,
-    MAX_MESSAGE_BYTES,
     PROTOCOL_VERSION,
     BlobStatus,
     Fetched,
@@ -44,16 +42,12 @@ from tidenote.wire.messages import (
     from_entries,
     from_heads,
 )
-from tidenote.wire.session import size_of
 
 MAX_MANIFEST_KEYS: Final = 5000
 """The most keys of one page of the manifest."""
 
 MAX_FETCH_KEYS: Final = 500
 """The most keys that one fetch may name."""
-
-_FETCH_STEP: Final = 20
-"""How many keys a fetch reads at once, so that an answer over the limit is noticed early."""
 
 MAX_REPORT_BYTES: Final = 65_536
 """The largest report of a browser."""
@@ -210,15 +204,7 @@ async def fetch(service: Parts, request: Asked, vault: Vault = DEFAULT_VAULT) ->
     if len(keys) > MAX_FETCH_KEYS:
         raise ProtocolError(f"more than {MAX_FETCH_KEYS} keys", "bad_request")
     epoch = hub.epoch
-    found: list[CrdtEntry] = []
-    size = 0
-    for start in range(0, len(keys), _FETCH_STEP):
-        for entry in await hub.entries(keys[start : start + _FETCH_STEP]):
-            size += size_of(entry)
-            if found and size > MAX_MESSAGE_BYTES:
-                return json_response(Fetched(epoch, from_entries(found)))
-            found.append(entry)
-    return json_response(Fetched(epoch, from_entries(found)))
+    return json_response(Fetched(epoch, from_entries(await hub.first_entries(keys))))
 
 
 @get("/health", responses={503: ResponseSpec(Health, description="the store has failed", generate_examples=False)})

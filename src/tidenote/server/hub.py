@@ -32,7 +32,7 @@ from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus
 from tidenote.server.store.contract import Device, Store, VaultInfo
-from tidenote.wire.messages import Rejected
+from tidenote.wire.messages import MAX_MESSAGE_BYTES, Rejected
 from tidenote.wire.session import Page, Publication, generation_of, size_of
 
 logger = logging.getLogger("tidenote.server")
@@ -42,6 +42,9 @@ P = ParamSpec("P")
 
 DEVICE_NEWS_MS: Final = 3_600_000
 """A device that has not moved is noted at most so often."""
+
+KEYS_AT_ONCE: Final = 20
+"""How many keys are read at once where only as many are wanted as a message holds."""
 
 OPEN_AT_ONCE: Final = 100
 """How many open questions are looked at together when a vault is opened."""
@@ -340,6 +343,18 @@ class Hub:
     async def entries(self, keys: Iterable[str]) -> list[CrdtEntry]:
         """Return the state of some keys; those that nobody wrote are left out."""
         return await self._read(self._store.entries, self.name, keys)
+
+    async def first_entries(self, keys: Sequence[str]) -> list[CrdtEntry]:
+        """Return the state of some keys, from the first, as far as one message holds them; at least of one."""
+        found: list[CrdtEntry] = []
+        size = 0
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            for entry in await self.entries(keys[start : start + KEYS_AT_ONCE]):
+                size += size_of(entry)
+                if found and size > MAX_MESSAGE_BYTES:
+                    return found
+                found.append(entry)
+        return found
 
     async def manifest(self, after: str | None, limit: int) -> list[tuple[str, dict[Dot, Head]]]:
         """Return keys with the dots of their siblings and what is compared of them, ordered by key."""

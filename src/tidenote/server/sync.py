@@ -416,7 +416,7 @@ async def answer(
 
 async def read_page(hub: Hub, session: ServerSession, step: Read) -> None:
     """Read what a session asked for: the keys first, so that the page is as new or newer."""
-    again = await hub.entries(step.keys) if step.keys else ()
+    again = await hub.first_entries(step.keys)
     session.page(await hub.changes_since(step.after), again)
 
 

@@ -48,6 +48,9 @@ MAX_BAD_MESSAGES: Final = 16
 
 MAX_EPOCH_LENGTH: Final = 64
 
+NO_ROOM: Final = "no_room"
+"""The code of a change that is in the log, but whose answer has no room for the state of its key."""
+
 _EPOCH = re.compile(r"([0-9]+)-[!-~]+")
 """What epochs look like; they are logged, so nothing in them may look like a line of its own."""
 
@@ -148,7 +151,7 @@ class _Push:
     Attributes:
         push_id: its `id`.
         rejected: what is known not to be in the log.
-        changes: what it writes.
+        changes: what it writes; once it is committed, those that are in the log.
         again: keys whose state the client may have from after its change; the answer lists them again, as an
             acknowledgement alone would bring back what was replaced meanwhile.
         limit: up to where the client's cursor may go before the answer: its changes that are left out lie past it.
@@ -168,12 +171,12 @@ class _Reading:
     """A `Read` that was asked for, and its outcome.
 
     Attributes:
-        answers: whether an answer was due by then, which rides on what is read.
+        answers: the push that was due an answer by then, which rides on what is read.
         page: None until it is read.
-        again: the state of the keys.
+        again: the state of the keys, or of the first of them.
     """
 
-    answers: bool
+    answers: _Push | None
     page: Page | None = None
     again: tuple[CrdtEntry, ...] = ()
 
@@ -264,6 +267,7 @@ class ServerSession:
         assert self.position is not None
         push = self._pushes[number]
         again: set[str] = set()
+        accepted = tuple(accepted)
         for taken in accepted:
             key = taken.change.key
             self._own.setdefault(key, {})[taken.change] = clock
@@ -271,7 +275,9 @@ class ServerSession:
             # What was told of the key before came from before the commit, unless the position says otherwise.
             if taken.duplicate or taken.lost or (key in push.again and taken.receipt <= self.position):
                 again.add(key)
+        self._must_list(again)
         push.again = frozenset(again)
+        push.changes = tuple(taken.change for taken in accepted)
         push.rejected.extend(rejected)
         push.clock = clock
         self.head = max(self.head, clock)
@@ -292,7 +298,7 @@ class ServerSession:
         self.head = max(self.head, clock)
 
     def page(self, page: Page, again: Iterable[CrdtEntry] = ()) -> None:
-        """Take what a `Read` asked for: the page, and the state of the keys."""
+        """Take what a `Read` asked for: the page, and the state of the keys, from the first, as far as it fits."""
         assert self._reading
         self._reading.page = page
         self._reading.again = tuple(again)
@@ -338,7 +344,7 @@ class ServerSession:
             if not answer and (self._pushes or self.position >= self.head):
                 return self._tell_position()
             if (answer and answer.again) or not self._can_tell():
-                self._reading = _Reading(answers=answer is not None)
+                self._reading = _Reading(answer)
                 return Read(self.position, tuple(sorted(answer.again)) if answer else ())
             if message := self._tell():
                 return message
@@ -450,6 +456,12 @@ class ServerSession:
         """Build the next message from what was read."""
         self._reading = None
         assert self.position is not None
+        # The page was read last: where both have a key, it is as new or newer.
+        latest = {entry.key: entry for entry in (*reading.again, *page.entries)}
+        if len(latest) > len(reading.again) > 0 and sum(map(size_of, latest.values())) > MAX_MESSAGE_BYTES:
+            # It is read anew for the next message.
+            latest = {entry.key: entry for entry in reading.again}
+            page = Page((), self.position, page.behind + len(page.entries))
         self.position = max(self.position, page.up_to)
         self.head = max(self.head, page.up_to)
         while self._publications and self._publications[0].clock <= self.position:
@@ -457,33 +469,33 @@ class ServerSession:
         # The next page may hold newer states than what is buffered, and no key goes back.
         if page.behind or (self._publications and self._publications[0].previous_clock != self.position):
             self._publications.clear()
-        # The page was read last: where both have a key, it is as new or newer.
-        latest = {entry.key: entry for entry in (*reading.again, *page.entries)}
-        again = frozenset(entry.key for entry in reading.again)
-        return self._message(latest, again=again, answers=reading.answers, behind=page.behind)
+        return self._message(latest, answers=reading.answers, behind=page.behind)
 
     def _message(
         self,
         entries: Mapping[str, CrdtEntry],
         *,
-        again: frozenset[str] = frozenset(),
-        answers: bool = False,
+        answers: _Push | None = None,
         behind: int = 0,
     ) -> Send | None:
         """Return the message that brings these keys, and an answer with them; None if it says nothing.
 
         Args:
             entries: the keys.
-            again: those of them that are listed even if the client should have their state.
-            answers: whether the first answer is due even if the position has not reached it.
+            answers: what is answered even if the position has not reached it. The keys that it lists again are listed
+                even if the client should have their state; for those that are not among `entries` there was no room.
             behind: how many more keys are to come.
         """
         assert self.position is not None
+        again = answers.again if answers else frozenset()
         news = [entry for entry in entries.values() if entry.key in again or not self._is_own(entry)]
         self._forget_own(self.position)
         answer = self._answer()
         if answer and (answers or (not answer.again and (answer.clock or 0) <= self.position)):
             del self._pushes[next(iter(self._pushes))]
+            unlisted = again.difference(entries)
+            self._must_list(unlisted)
+            answer.rejected += [_without_room(change) for change in answer.changes if change.key in unlisted]
         else:
             answer = None
         self._note_told({entry.key: entry.register.dots for entry in news})
@@ -518,6 +530,11 @@ class ServerSession:
             lost = (change.key for change in push.changes if change.dot not in told.get(change.key, (change.dot,)))
             push.again = push.again.union(lost)
 
+    def _must_list(self, keys: Iterable[str]) -> None:
+        """Note that the client does not have the state of keys by an acknowledgement alone."""
+        for key in keys:
+            self._own.pop(key, None)
+
     def _is_own(self, entry: CrdtEntry) -> bool:
         """Say whether the client already has this state: it is what its own acknowledged changes make together."""
         own = self._own.get(entry.key)
@@ -528,6 +545,10 @@ class ServerSession:
             self._own[key] = {change: clock for change, clock in own.items() if clock > position}
             if not self._own[key]:
                 del self._own[key]
+
+
+def _without_room(change: Change) -> Rejected:
+    return Rejected(change.key, *change.dot, NO_ROOM, "the answer has no room for the state of this key")
 
 
 def size_of(entry: CrdtEntry) -> int:
@@ -550,6 +571,7 @@ class Received:
         siblings: per key all its current siblings; they replace what was confirmed.
         behind: how many keys are still to come.
         accepted: changes of the push in flight that are durable on the server.
+        unlisted: those of their keys whose state the answer had no room for: it is to be asked for.
         rejected: changes of the push in flight that are not, with the refusal.
         answered: whether the push in flight was answered.
         skipped: keys that the server must not send, with the reason; nothing is applied for them.
@@ -560,6 +582,7 @@ class Received:
     siblings: dict[str, tuple[Change, ...]]
     behind: int = 0
     accepted: tuple[Change, ...] = ()
+    unlisted: frozenset[str] = frozenset()
     rejected: tuple[tuple[Change, Rejected], ...] = ()
     answered: bool = False
     skipped: tuple[tuple[str, str], ...] = ()
@@ -696,11 +719,12 @@ class ClientSession:
         self.epoch = message.epoch if message.epoch is not None else self.epoch
         siblings, skipped = _siblings(message.changes)
         accepted: tuple[Change, ...] = ()
+        unlisted: frozenset[str] = frozenset()
         rejected: tuple[tuple[Change, Rejected], ...] = ()
         in_flight = self._in_flight
         answered = in_flight is not None and message.id == in_flight[0]
         if in_flight is not None and answered:
-            accepted, rejected = _outcome(in_flight[1], message.rejected or [])
+            accepted, unlisted, rejected = _outcome(in_flight[1], message.rejected or [])
             self._in_flight = None
         self._events.append(
             Received(
@@ -709,6 +733,7 @@ class ClientSession:
                 siblings,
                 message.behind or 0,
                 accepted,
+                unlisted,
                 rejected,
                 answered,
                 skipped,
@@ -746,8 +771,8 @@ def _siblings(changes: Iterable[WireChange]) -> tuple[dict[str, tuple[Change, ..
 
 def _outcome(
     sent: Sequence[Change], rejections: Iterable[Rejected]
-) -> tuple[tuple[Change, ...], tuple[tuple[Change, Rejected], ...]]:
-    """Part the changes of a push into accepted and rejected ones.
+) -> tuple[tuple[Change, ...], frozenset[str], tuple[tuple[Change, Rejected], ...]]:
+    """Part the changes of a push into accepted and rejected ones; between them, the keys that are to be asked for.
 
     Raises:
         ProtocolError: `bad_message`, if a rejection names no change of the push: then none counts as accepted.
@@ -759,8 +784,10 @@ def _outcome(
         if number is None:
             raise ProtocolError("a rejection names a change that was not sent")
         refused[number] = (sent[number], rejected)
+    unlisted = frozenset(change.key for change, rejected in refused.values() if rejected.code == NO_ROOM)
+    refused = {number: found for number, found in refused.items() if found[1].code != NO_ROOM}
     accepted = tuple(change for number, change in enumerate(sent) if number not in refused)
-    return accepted, tuple(refused.values())
+    return accepted, unlisted, tuple(refused.values())
 
 
 def _dot(change: Change) -> Dot:

@@ -20,6 +20,7 @@ export const CODES: Readonly<Record<string, Action>> = {
   blob_missing: "upload",
   move_target_missing: "park",
   read_only: "park",
+  no_room: "retry",
   // The store could not take it in; nothing was acknowledged.
   storage_full: "retry",
   storage_failed: "retry",

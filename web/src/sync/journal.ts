@@ -358,6 +358,7 @@ export class Journal {
     return this.db.commit(async (tx) => {
       await checkLeads(tx, tab);
       for (const change of received.accepted) await accept(tx, change);
+      for (const key of received.unlisted) await tx.objectStore("doubts").put({ key });
       await replaceConfirmed(tx, received.siblings);
       await advance(tx, received, now);
       const touched = new Set([...received.accepted.map(({ key }) => key), ...received.siblings.keys()]);
@@ -371,7 +372,10 @@ export class Journal {
     }, "relaxed");
   }
 
-  /** Return the keys whose confirmed state is a guess, to be asked for: an answer was lost, and others wrote. */
+  /**
+   * Return the keys whose confirmed state is a guess, to be asked for: an answer was lost, and others wrote; or it had
+   * no room.
+   */
   async doubts(): Promise<string[]> {
     return this.db.read((tx) => tx.objectStore("doubts").getAllKeys());
   }

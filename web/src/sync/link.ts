@@ -294,10 +294,14 @@ export class Link {
       const meta = await this.journal.meta();
       const session = new ClientSession(meta.cursor, meta.epoch);
       await this.push(session, true);
-      for (const push of session.outgoing()) await this.receive(session, await this.rest.sync(push, meta.deviceId));
+      let sent = 0;
+      for (const push of session.outgoing()) {
+        sent += push.changes.length;
+        await this.receive(session, await this.rest.sync(push, meta.deviceId));
+      }
       if (!session.canPush) throw new TidenoteError("unreachable", "the server did not answer a push");
-      // Only ever forwards, so that this ends.
-      if (this.behind > 0 && session.cursor <= meta.cursor) {
+      // Only ever forwards, so that this ends. An answer to changes may have no room for what is new.
+      if (this.behind > 0 && session.cursor <= meta.cursor && sent === 0) {
         throw new TidenoteError("unreachable", "the server does not get on");
       }
     } while (!this.closing && (this.behind > 0 || (this.hungry && !this.isHolding())));

@@ -19,6 +19,9 @@ import {
 } from "./messages";
 import { compareDots, type Change } from "./version";
 
+/** The code of a change that is in the log, but whose answer has no room for the state of its key. */
+const NO_ROOM = "no_room";
+
 /** All current siblings of keys. */
 export type Siblings = ReadonlyMap<string, readonly Change[]>;
 
@@ -37,6 +40,8 @@ export interface Received {
   readonly behind: number;
   /** Changes of the push in flight that are durable on the server. */
   readonly accepted: readonly Change[];
+  /** Those of their keys whose state the answer had no room for: it is to be asked for. */
+  readonly unlisted: readonly string[];
   /** Changes of the push in flight that are not, with the refusal. */
   readonly rejected: readonly (readonly [Change, Rejected])[];
   /** Whether the push in flight was answered. */
@@ -170,7 +175,9 @@ export class ClientSession {
     this.epoch = epoch ?? this.epoch;
     const { siblings, skipped } = siblingsOf(message.changes);
     const push = this.inFlight?.id === message.id ? this.inFlight : null;
-    const outcome = push ? outcomeOf(push.changes, message.rejected ?? []) : { accepted: [], rejected: [] };
+    const outcome = push
+      ? outcomeOf(push.changes, message.rejected ?? [])
+      : { accepted: [], unlisted: [], rejected: [] };
     if (push) this.inFlight = null;
     this.happened.push({
       kind: "received",
@@ -246,8 +253,12 @@ function fitting(pending: readonly Change[]): number {
   return pending.length;
 }
 
-/** Part the changes of a push into accepted and rejected ones. */
-function outcomeOf(sent: readonly Change[], rejections: readonly Rejected[]): Pick<Received, "accepted" | "rejected"> {
+/** Part the changes of a push into accepted and rejected ones; between them, the keys that are to be asked for. */
+function outcomeOf(
+  sent: readonly Change[],
+  rejections: readonly Rejected[],
+): Pick<Received, "accepted" | "unlisted" | "rejected"> {
+  const unlisted = new Set<string>();
   const refused = new Map<Change, Rejected>();
   for (const rejected of rejections) {
     const change = sent.find(
@@ -256,7 +267,12 @@ function outcomeOf(sent: readonly Change[], rejections: readonly Rejected[]): Pi
     );
     // Then none counts as accepted.
     if (!change) throw new TidenoteError("bad_message", "a rejection names a change that was not sent");
-    refused.set(change, rejected);
+    if (rejected.code === NO_ROOM) unlisted.add(change.key);
+    else refused.set(change, rejected);
   }
-  return { accepted: sent.filter((change) => !refused.has(change)), rejected: [...refused] };
+  return {
+    accepted: sent.filter((change) => !refused.has(change)),
+    unlisted: [...unlisted],
+    rejected: [...refused],
+  };
 }

@@ -21,6 +21,7 @@ function accepting(changes: Received["accepted"]): Received {
     siblings: new Map(),
     behind: 0,
     accepted: changes,
+    unlisted: [],
     rejected: [],
     answered: true,
     skipped: [],

@@ -199,6 +199,26 @@ test("a server that always has more to come and never gets on is asked less and 
   expect(polls).toBeLessThanOrEqual(3);
 });
 
+test("an answer to changes that has no room for what is new is no reason to give up", async () => {
+  const seen: string[] = [];
+  const endpoint = await scripted({
+    accepts: () => {
+      seen.push("socket");
+      return false;
+    },
+    onRequest: ({ path, body }) => {
+      if (path !== "/api/v1/sync") return undefined;
+      const push = JSON.parse(body) as { changes: unknown[]; id: number };
+      seen.push(push.changes.length > 0 ? "changes" : "news");
+      return [200, ack(push, push.changes.length > 0 ? { ack_timestamp: 0, behind: 1 } : { ack_timestamp: 9 })];
+    },
+  });
+  const { journal } = await linked(endpoint);
+  await write(journal, "note:a.md", "one");
+  await until("it asked for what was new", () => /changes.*news/.test(seen.join()));
+  expect(seen[seen.indexOf("changes") + 1]).toBe("news");
+});
+
 test("notices are handed on, messages of another kind ignored", async () => {
   const endpoint = await scripted({
     onMessage: ({ message, say }) => {

@@ -149,6 +149,7 @@ test("a tab that was asleep while another took over applies nothing any more", a
     siblings: new Map([["note:a.md", []]]),
     behind: 0,
     accepted: [],
+    unlisted: [],
     rejected: [],
     answered: true,
     skipped: [],

@@ -121,6 +121,7 @@ function shown(event: ClientEvent): Json {
       answered,
       siblings: Object.fromEntries([...event.siblings].map(([key, changes]) => [key, changes.map(dotOf)])),
       accepted: event.accepted.map(dotOf),
+      ...(event.unlisted.length > 0 && { unlisted: [...event.unlisted].sort() }),
       rejected: event.rejected.map(([change, { code, clock }]) => [dotOf(change), code, clock ?? null]),
       skipped: event.skipped.map(([key]) => key),
     },
