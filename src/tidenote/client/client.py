@@ -212,8 +212,8 @@ class SyncClient:
 
         Raises:
             RefusedChange: `bad_key` or `bad_value`.
-            StorageError: the disk refuses.
-            OSError: the file cannot be read.
+            StorageError: the journal cannot be written.
+            OSError: the file cannot be read, or the disk takes no copy of the bytes.
         """
         key = key_of(name)
         with self._spooling():
