@@ -81,7 +81,7 @@ export const messages = {
     create: "New note",
     createAction: "Create",
     path: "Name, with folders if you like",
-    pathHelp: "For example “Ideas/boat”. Without an ending it becomes a Markdown note.",
+    pathHelp: "For example “Ideas/boat”. It becomes a Markdown note, unless its ending is that of another text.",
     badPath: "A note can't be called like this: leave out names like “..” and control characters.",
     taken: "There is a note of this name already.",
     renameTitle: "Rename or move",

@@ -17,6 +17,7 @@ import {
 } from "@codemirror/view";
 
 import { messages } from "../messages";
+import { pathFrom } from "../notes/paths";
 import { type LinkIndex, TAG, WIKILINK, wikilinkOf } from "../preview/links";
 import { href } from "../routes";
 import { keycaps } from "../shortcuts.svelte";
@@ -45,11 +46,10 @@ function linksIn(text: string, offset: number, path: string, index: LinkIndex): 
     if (tag) return { from, to, href: href("search", "", { q: tag }), kind: "tag" as const };
     const { target } = wikilinkOf(match);
     const found = index.wikilink(target, path);
-    const wanted = /\.[a-z0-9]{1,8}$/i.test(target) ? target : `${target}.md`;
     return {
       from,
       to,
-      href: href("note", found ?? wanted),
+      href: href("note", found ?? pathFrom(target)),
       kind: found === null ? ("missing" as const) : ("link" as const),
     };
   });

@@ -9,15 +9,6 @@ import { titleOf } from "./tree";
 
 const words = messages.notes;
 
-/** Return the path that somebody means: without an ending it is a Markdown note. */
-export function pathFrom(typed: string): string {
-  const path = typed
-    .trim()
-    .normalize("NFC")
-    .replace(/^\/+|\/+$/g, "");
-  return !path || /\.[A-Za-z0-9]{1,8}$/.test(path) ? path : `${path}.md`;
-}
-
 /** Return what is wrong with a path for a new note; "" if nothing is. */
 export function problemWith(path: string, own?: string): string {
   const key = keyOf(path);

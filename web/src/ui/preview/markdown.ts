@@ -5,6 +5,7 @@
 import MarkdownIt, { type Env, type RendererRule, type StateCore, type StateInline } from "markdown-it";
 
 import { messages } from "../messages";
+import { pathFrom } from "../notes/paths";
 import { href } from "../routes";
 import { type LinkIndex, TAG, WIKILINK, wikilinkOf } from "./links";
 
@@ -86,7 +87,7 @@ function wikilinkRule(state: StateInline, silent: boolean): boolean {
       picture.meta = { path: found };
     } else {
       const link = state.push("wikilink_open", "a", 1);
-      link.attrSet("href", noteHref(found ?? missing(target)));
+      link.attrSet("href", noteHref(found ?? pathFrom(target)));
       link.attrSet("class", found ? "wikilink" : "wikilink missing");
       state.push("text", "", 0).content = label;
       state.push("wikilink_close", "a", -1);
@@ -94,11 +95,6 @@ function wikilinkRule(state: StateInline, silent: boolean): boolean {
   }
   state.pos += match[0].length;
   return true;
-}
-
-/** Return where a note is made that a wikilink names and nobody has written yet. */
-function missing(target: string): string {
-  return /\.[a-z0-9]{1,8}$/i.test(target) ? target : `${target}.md`;
 }
 
 function noteHref(path: string): string {
