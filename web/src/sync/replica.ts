@@ -124,10 +124,11 @@ export class Replica {
   /**
    * Delete a note; nothing happens if there is none.
    *
+   * @returns the dot of the deletion, the base of what brings the note back; null if nothing was deleted.
    * @throws TidenoteError `storage_full`, `storage_failed`.
    */
-  async delete(key: string): Promise<void> {
-    if (this.notes.get(key)) await this.write({ key, value: null, modified_at: Date.now() });
+  async delete(key: string): Promise<Dot | null> {
+    return this.notes.get(key) ? this.write({ key, value: null, modified_at: Date.now() }) : null;
   }
 
   /**

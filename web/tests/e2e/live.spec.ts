@@ -1,5 +1,5 @@
 /** Several writers at one note. */
-import { write } from "./concurrent";
+import { siblings, write } from "./concurrent";
 import { anotherBrowser, editorOf, eventually, expect, expectSaved, openApp, openNote, test, textOf } from "./fixtures";
 
 const ROUNDS = 7;
@@ -157,6 +157,20 @@ test("a note that another device deletes stays on the screen, and can be brought
   await expect(editorOf(page)).toContainText("words");
   await page.getByRole("button", { name: "Bring it back" }).click();
   await eventually(async () => (await folder.read("gone.md")) === "words\n", "the folder has the note again");
+});
+
+test("who takes a deletion back overwrites nothing that was written there since", async ({ page, server }) => {
+  await server.put("boat.md", "mine\n");
+  await openNote(page, "boat.md");
+  await page.getByRole("button", { name: "Note", exact: true }).click();
+  await page.getByRole("menuitem", { name: "Delete" }).click();
+  await eventually(async () => (await siblings(server, "note:boat.md"))[0]?.value === null, "the note is deleted");
+  await write(server, "laptop", "note:boat.md", "written anew\n");
+  await page.getByRole("button", { name: "Undo" }).click();
+  await eventually(async () => {
+    const all = (await siblings(server, "note:boat.md")).map(({ value }) => value).join("");
+    return all.includes("mine") && all.includes("written anew");
+  }, "both texts are there");
 });
 
 test("text that was never sent outlives a deletion elsewhere, and its author is told", async ({

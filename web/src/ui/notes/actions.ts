@@ -1,8 +1,8 @@
 /** What a person does with whole notes: create, rename, delete; each says what became of it. */
-import { pathOfKey, TidenoteError } from "../../sync";
+import { type Dot, pathOfKey, type Replica, TidenoteError } from "../../sync";
 import { app, keyOf } from "../app.svelte";
 import { messages } from "../messages";
-import { toast } from "../parts/toasts.svelte";
+import { type Toast, toast } from "../parts/toasts.svelte";
 import { sayProblem } from "../problems";
 import { go } from "../router.svelte";
 import { titleOf } from "./tree";
@@ -44,19 +44,19 @@ export async function deleteNote(path: string): Promise<void> {
   if (key === null) return;
   await tell(async (replica) => {
     const note = await replica.get(key);
-    await replica.delete(key);
+    const deletion = await replica.delete(key);
     go("notes", "", { replace: true });
-    const text = note?.text;
-    const undo = text == null ? undefined : { label: messages.common.undo, run: () => void bringBack(key, text) };
-    toast(words.deleted(titleOf(path)), undo ? { action: undo } : {});
+    toast(words.deleted(titleOf(path)), wayBack(key, note?.text, deletion));
   });
 }
 
-async function bringBack(key: string, text: string): Promise<void> {
-  await tell(async (replica) => {
-    await replica.put(key, text);
+/** Offer to write a text over what came in its place: what others write after that stays, beside it. */
+function wayBack(key: string, text: string | null | undefined, over: Dot | null | undefined): Pick<Toast, "action"> {
+  const run = async (replica: Replica): Promise<void> => {
+    await replica.put(key, text ?? "", over ? { base: [over] } : {});
     go("note", pathOfKey(key));
-  });
+  };
+  return { action: text == null ? undefined : { label: messages.common.undo, run: () => void tell(run) } };
 }
 
 /** Send what the server refused of a note once more. */
@@ -69,12 +69,12 @@ export async function discardRefused(key: string): Promise<void> {
   await tell(async (replica) => {
     const text = (await replica.get(key))?.text;
     await replica.discardParked(key);
-    const undo = text == null ? undefined : { label: messages.common.undo, run: () => void bringBack(key, text) };
-    toast(words.discarded(titleOf(pathOfKey(key))), undo ? { action: undo } : {});
+    const shown = await replica.get(key);
+    toast(words.discarded(titleOf(pathOfKey(key))), wayBack(key, text, shown?.dot));
   });
 }
 
-async function tell(step: (replica: NonNullable<typeof app.replica>) => Promise<void>): Promise<void> {
+async function tell(step: (replica: Replica) => Promise<void>): Promise<void> {
   if (!app.replica) return;
   try {
     await step(app.replica);
