@@ -87,6 +87,7 @@ export const messages = {
     renameTitle: "Rename or move",
     renameAction: "Rename",
     deleted: (title: string) => `“${title}” is in the trash.`,
+    settleFirst: (title: string) => `“${title}” has several versions. Settle them, then rename or delete what stays.`,
     discarded: (title: string) => `What you wrote in “${title}” was discarded. What the server has is shown again.`,
     renamed: (path: string) => `The note is now called “${path}”.`,
     quickOpen: "Open a note",

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { push, siblings, tie, write } from "./concurrent";
-import { anotherBrowser, eventually, expect, openApp, test } from "./fixtures";
+import { anotherBrowser, eventually, expect, openApp, openNote, test } from "./fixtures";
 import type { Folder, Server } from "./processes";
 
 const KEY = "note:Trip.md";
@@ -100,6 +100,24 @@ test("keeping one, and keeping both as two notes", async ({ page, server }) => {
   expect(await text(KEY)).toEqual(["call Bob\n"]);
   expect(await text("note:Trip (2).md")).toEqual(["met Ada\n"]);
   expect(await text("note:Other.md")).toEqual(["one\n"]);
+});
+
+test("a note with several versions is neither deleted nor renamed in part", async ({ page, server }) => {
+  await tie(server, KEY, "phone text\n", "tablet text\n");
+  const before = await siblings(server, KEY);
+  const settle = page.getByRole("heading", { name: 'Settle "Trip.md"' });
+  await openNote(page, "Trip.md");
+  await page.getByRole("button", { name: "Note", exact: true }).click();
+  await page.getByRole("menuitem", { name: "Delete" }).click();
+  await expect(settle).toBeVisible();
+  await expect(page.getByText(/has several versions. Settle them/)).toBeVisible();
+
+  await page.goBack();
+  await page.keyboard.press("Alt+r");
+  await page.getByRole("textbox", { name: "Name, with folders" }).fill("Holiday");
+  await page.keyboard.press("Enter");
+  await expect(settle).toBeVisible();
+  expect(await siblings(server, KEY)).toEqual(before);
 });
 
 test("who writes while another one looks is not overwritten, nor is what was typed", async ({ page, server }) => {

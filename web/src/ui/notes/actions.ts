@@ -1,5 +1,5 @@
 /** What a person does with whole notes: create, rename, delete; each says what became of it. */
-import { type Dot, pathOfKey, type Replica, TidenoteError } from "../../sync";
+import { type Dot, type Note, pathOfKey, type Replica, TidenoteError } from "../../sync";
 import { app, keyOf } from "../app.svelte";
 import { messages } from "../messages";
 import { type Toast, toast } from "../parts/toasts.svelte";
@@ -32,6 +32,7 @@ export async function renameNote(path: string, to: string): Promise<void> {
   const target = keyOf(to);
   if (key === null || target === null || key === target) return;
   await tell(async (replica) => {
+    if (settlesFirst(await replica.get(key))) return;
     await replica.rename(key, target);
     go("note", pathOfKey(target), { replace: true });
     toast(words.renamed(to));
@@ -44,10 +45,23 @@ export async function deleteNote(path: string): Promise<void> {
   if (key === null) return;
   await tell(async (replica) => {
     const note = await replica.get(key);
+    if (settlesFirst(note)) return;
     const deletion = await replica.delete(key);
     go("notes", "", { replace: true });
     toast(words.deleted(titleOf(path)), wayBack(key, note?.text, deletion));
   });
+}
+
+/**
+ * Lead to the conflict of a note that has several versions: its name goes away only with all of them, of which one is
+ * shown.
+ */
+function settlesFirst(note: Note | null): boolean {
+  if (!note || note.siblings.filter((version) => !version.deleted).length < 2) return false;
+  const path = pathOfKey(note.key);
+  go("conflict", path);
+  toast(words.settleFirst(titleOf(path)));
+  return true;
 }
 
 /** Offer to write a text over what came in its place: what others write after that stays, beside it. */
