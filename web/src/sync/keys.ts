@@ -49,6 +49,27 @@ export function keyOfPath(path: string): string {
   return (TEXT_EXTENSIONS.has(extension) ? "note:" : "file:") + normal;
 }
 
+/** Why a path is none that a key can have. */
+export type PathProblem = keyof typeof PATH_PROBLEMS;
+
+const PATH_PROBLEMS = {
+  empty: "the path is empty",
+  backslash: "a backslash in the path",
+  control: "a control character in the path",
+  unicode: "the path is not valid Unicode",
+  long: `the key is over ${String(MAX_KEY_BYTES)} bytes`,
+  form: "the path is not in normal form NFC",
+  absolute: "the path is absolute",
+  dots: "an empty, . or .. name in the path",
+  own: `${STATE_FOLDER} is the daemon's own`,
+  longName: `a name is over ${String(MAX_NAME_BYTES)} bytes`,
+} as const;
+
+/** Return what is wrong with a path in any normal form; null if a key can have it. */
+export function problemOfPath(path: string): PathProblem | null {
+  return problemOf(path.normalize("NFC"));
+}
+
 /** Return the path of a valid key. */
 export function pathOfKey(key: string): string {
   return key.slice(key.indexOf(":") + 1);
@@ -73,20 +94,29 @@ export function checkKey(key: string): void {
  * @throws TidenoteError `bad_key`, and why.
  */
 function checkPath(path: string): void {
-  if (path === "") throw bad("the path is empty");
-  if (path.includes("\\")) throw bad("a backslash in the path");
-  if (CONTROL.test(path)) throw bad("a control character in the path");
-  if (!isUnicode(path)) throw bad("the path is not valid Unicode");
-  if (utf8Length(path) + "note:".length > MAX_KEY_BYTES) throw bad(`the key is over ${String(MAX_KEY_BYTES)} bytes`);
-  if (path.normalize("NFC") !== path) throw bad("the path is not in normal form NFC");
-  if (path.startsWith("/") || /^[A-Za-z]:/.test(path)) throw bad("the path is absolute");
-  path.split("/").forEach(checkName);
+  const problem = problemOf(path);
+  if (problem) throw bad(PATH_PROBLEMS[problem]);
 }
 
-function checkName(name: string): void {
-  if (name === "" || name === "." || name === "..") throw bad("an empty, . or .. name in the path");
-  if (asFoldedByDisks(name) === STATE_FOLDER) throw bad(`${STATE_FOLDER} is the daemon's own`);
-  if (utf8Length(name) > MAX_NAME_BYTES) throw bad(`a name is over ${String(MAX_NAME_BYTES)} bytes`);
+function problemOf(path: string): PathProblem | null {
+  if (path === "") return "empty";
+  if (path.includes("\\")) return "backslash";
+  if (CONTROL.test(path)) return "control";
+  if (!isUnicode(path)) return "unicode";
+  if (utf8Length(path) + "note:".length > MAX_KEY_BYTES) return "long";
+  if (path.normalize("NFC") !== path) return "form";
+  if (path.startsWith("/") || /^[A-Za-z]:/.test(path)) return "absolute";
+  for (const name of path.split("/")) {
+    const problem = problemOfName(name);
+    if (problem) return problem;
+  }
+  return null;
+}
+
+function problemOfName(name: string): PathProblem | null {
+  if (name === "" || name === "." || name === "..") return "dots";
+  if (asFoldedByDisks(name) === STATE_FOLDER) return "own";
+  return utf8Length(name) > MAX_NAME_BYTES ? "longName" : null;
 }
 
 /** Fold what some file systems ignore: case, invisible characters (HFS+), trailing dots and spaces (NTFS). */

@@ -1,4 +1,5 @@
 /** Every word that the app says to people, in one place. */
+import type { PathProblem } from "../sync";
 
 /** Return "1 note", "2 notes". */
 function count(n: number, one: string, many: string): string {
@@ -82,7 +83,18 @@ export const messages = {
     createAction: "Create",
     path: "Name, with folders if you like",
     pathHelp: "For example “Ideas/boat”. It becomes a Markdown note, unless its ending is that of another text.",
-    badPath: "A note can't be called like this: leave out names like “..” and control characters.",
+    badPath: {
+      empty: "A note needs a name.",
+      backslash: "A name can't have a backslash; folders end with “/”.",
+      control: "A name can't have control characters, such as a tab.",
+      unicode: "A name can't have half a character.",
+      long: "This is too long, with its folders: 1019 bytes are possible.",
+      form: "A name can't be written like this.",
+      absolute: "A name can't begin with a letter and “:”, which is a disk on Windows.",
+      dots: "A name can't be “.” or “..”, nor be missing between two “/”.",
+      own: "“.tidenote” is the name of a folder of Tidenote's own.",
+      longName: "One name in it is too long: 255 bytes are possible.",
+    } satisfies Record<PathProblem, string>,
     taken: "There is a note of this name already.",
     renameTitle: "Rename or move",
     renameAction: "Rename",

@@ -1,5 +1,5 @@
 /** What a person does with whole notes: create, rename, delete; each says what became of it. */
-import { type Dot, type Note, pathOfKey, type Replica, TidenoteError } from "../../sync";
+import { type Dot, type Note, pathOfKey, problemOfPath, type Replica, TidenoteError } from "../../sync";
 import { app, keyOf } from "../app.svelte";
 import { messages } from "../messages";
 import { type Toast, toast } from "../parts/toasts.svelte";
@@ -11,8 +11,9 @@ const words = messages.notes;
 
 /** Return what is wrong with a path for a new note; "" if nothing is. */
 export function problemWith(path: string, own?: string): string {
+  const problem = problemOfPath(path);
+  if (problem) return words.badPath[problem];
   const key = keyOf(path);
-  if (key === null) return words.badPath;
   return path !== own && app.notes.some((note) => note.key === key) ? words.taken : "";
 }
 
