@@ -119,6 +119,7 @@ export const messages = {
     more: "Show more",
     found: (n: number, more: boolean) => `${more ? "More than " : ""}${count(n, "note", "notes")} found`,
     failed: "The search did not work. Try again in a moment.",
+    refused: "This is too much to search for: use at most 20 words and 500 characters, and none of very few letters.",
   },
   editor: {
     label: (title: string) => `Text of ${title}`,

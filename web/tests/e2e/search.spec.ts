@@ -25,6 +25,12 @@ test("what is typed key by key stays, is found, and stands in the address", asyn
   await expect(field).toHaveValue("");
 });
 
+test("a search that is too long is told from one that failed", async ({ page }) => {
+  await openApp(page, "/#/search");
+  await page.getByRole("searchbox").fill("x".repeat(600));
+  await expect(page.getByText(/^This is too much to search for/)).toBeVisible();
+});
+
 test("the search opens by its key, and takes what is typed next", async ({ page, server }) => {
   await server.seed([["note:Trip.md", "We take the blue boat.\n"]]);
   await openApp(page);
