@@ -146,7 +146,7 @@ export const messages = {
     stillAside: "Some text that you wrote last could not be saved yet. Make room in this browser, and reload the page.",
     away: "This note is so long that it has to be loaded from the server.",
     awayHelp: "It is shown as soon as this browser is connected.",
-    conflict: "Two devices changed this note. Have a look at what became of it.",
+    conflict: "Several devices changed this without knowing of each other. Have a look at what became of it.",
     settle: "Settle the conflict",
     openLink: (key: string) => `${key}+click opens it`,
     openHere: "Open the link at the cursor",

@@ -61,7 +61,7 @@ test("two browsers type into one note at the same time, and both texts arrive wh
   await expect.poll(() => textOf(page)).toBe(wanted);
   await expect.poll(() => textOf(other)).toBe(wanted);
   await eventually(async () => (await folder.read("both.md")) === wanted, "the folder has both texts");
-  await expect(page.getByText(/Two devices changed/)).toBeHidden();
+  await expect(page.getByText(/Several devices changed/)).toBeHidden();
   await other.context().close();
 });
 
