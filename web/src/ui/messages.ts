@@ -283,6 +283,7 @@ export const messages = {
     result: "The note will be",
     resultHelp: "Choose place by place, or write here yourself.",
     compare: "Compare with",
+    decide: "Settle it",
     use: "Use this text",
     useHelp: "The note becomes the text above, on every device.",
     confirm: "The merge is fine",

@@ -21,6 +21,7 @@ const PAGES = [
   "devices",
   "vaults",
   "history/Ideas/boat.md",
+  "history/Gone.md",
   "moment",
   "pair",
 ];
@@ -33,18 +34,18 @@ declare global {
 
 async function expectAccessible(page: Page, where: string): Promise<void> {
   const { violations } = await page.evaluate(() => window.axe.run({ resultTypes: ["violations"] }));
-  const serious = violations
-    .filter(({ impact }) => impact === "serious" || impact === "critical")
+  const found = violations
+    .filter(({ impact }) => impact !== "minor")
     .map(
       ({ id, nodes }) =>
         `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary ?? ""}`).join("; ")}`,
     );
-  expect(serious, where).toEqual([]);
+  expect(found, where).toEqual([]);
 }
 
 for (const width of [360, 1280]) {
   for (const colorScheme of ["light", "dark"] as const) {
-    test(`no serious problem at ${String(width)} px in ${colorScheme}`, async ({ page, server }) => {
+    test(`no problem that matters at ${String(width)} px in ${colorScheme}`, async ({ page, server }) => {
       await server.seed([
         [
           "note:Ideas/boat.md",
@@ -56,6 +57,8 @@ for (const width of [360, 1280]) {
       await tie(server, "note:Trip.md", "# Trip\n\nWe fly at six.\n", "# Trip\n\nWe fly at seven.\n- sunscreen\n");
       await tie(server, "note:Two.md", "one\n", "two\n");
       await tie(server, "note:Two.md", "three\n", "four\n");
+      await write(server, "laptop", "note:Gone.md", "gone\n");
+      await write(server, "laptop", "note:Gone.md", null);
       const holds = [{ kind: "delete_out", keys: ["note:a.md"], count: 1, since: 1 }];
       const report = { method: "PUT", body: JSON.stringify({ holds }) };
       expect((await fetch(`${server.origin}/api/v1/holds?device_id=laptop`, report)).ok).toBe(true);
@@ -72,6 +75,8 @@ for (const width of [360, 1280]) {
         expect(await page.evaluate(() => document.documentElement.scrollWidth), where).toBe(width);
       }
       await page.goto("/#/notes");
+      // In a low window what a dialog says has to be scrolled, by keyboard, too.
+      await page.setViewportSize({ width, height: 400 });
       for (const [keys, name] of [
         ["?", "Keyboard shortcuts"],
         ["Control+k", "Open a note"],
