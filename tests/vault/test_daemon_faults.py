@@ -16,12 +16,12 @@ from tidenote.client.journal import Journal
 from tidenote.errors import FolderError, StorageError, UnreachableError
 from tidenote.vault import daemon as daemon_module
 from tidenote.vault import passes as passes_module
-from tidenote.vault.apply import Applier
+from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.daemon import BY_PERSON, FolderReplaced
 from tidenote.vault.files import FileProblem, RealFiles, Stat
 from tidenote.vault.folder import StateFolder, confirm_deletes, pause, read_status, resume
 from tidenote.vault.passes import EMPTY
-from tidenote.vault.plan import Why
+from tidenote.vault.plan import Held, Why
 from vault.folding import FoldingFiles
 from vault.world import Site, eventually, site, tree, writing
 
@@ -503,6 +503,15 @@ class TestDisk:
                 full.clear()
                 await eventually(lambda: (here.folder("b") / "a.md").read_text() == "1 a\n", "it is tried again")
                 await eventually(lambda: b.status().state == "synced", "all is well")
+
+    async def test_what_fails_for_very_long_is_tried_every_minute(self, tmp_path: Path) -> None:
+        async with site(tmp_path) as here, here.daemon("a") as a:
+            failed = Outcome(failed=[Held("a.md", Why.FAILED, "No space left on device")])
+            for _ in range(2000):
+                a._passes.note(failed)
+            due = a._passes.next_due_s
+            assert due
+            assert due <= time.monotonic() + passes_module.MAX_RETRY_S
 
     async def test_unreadable_ones_are_told_and_not_deleted(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -33,8 +33,11 @@ logger = logging.getLogger("tidenote.vault")
 RECENT_S: Final = 2.0
 """Deletions within this time belong to one pass for the guard, however the hints arrive."""
 
+FIRST_RETRY_S: Final = 1.0
+"""The pause before something that failed is tried again; each is twice as long as the one before."""
+
 MAX_RETRY_S: Final = 60.0
-"""The longest pause before something that failed is tried again; the first is one second."""
+"""The longest of these pauses."""
 
 OPEN_RETRY_S: Final = 2.0
 """The pause before something is tried again that a program has open: nothing says when it is closed."""
@@ -131,7 +134,8 @@ class Passes:
         """Name on disk -> when to look at it, on the monotonic clock."""
         self._retry: dict[str, float] = {}
         """Path that failed -> when to try again."""
-        self._failures: dict[str, int] = {}
+        self._pauses: dict[str, float] = {}
+        """Path that failed -> how long it waits now, s."""
         self._altered: set[str] = set()
         """Paths that others altered."""
         self._full = True
@@ -366,12 +370,12 @@ class Passes:
         failed = {held.path for held in outcome.failed}
         for path in planned:
             if path not in failed:
-                self._failures.pop(path, None)
+                self._pauses.pop(path, None)
         for held in outcome.failed:
             self.held[held.path] = held
-            count = self._failures[held.path] = self._failures.get(held.path, 0) + 1
-            pause_s = OPEN_RETRY_S if held.why is Why.OPEN else min(MAX_RETRY_S, 2.0 ** (count - 1))
-            self._retry[held.path] = now + pause_s
+            longer_s = min(MAX_RETRY_S, 2 * self._pauses.get(held.path, FIRST_RETRY_S / 2))
+            self._pauses[held.path] = OPEN_RETRY_S if held.why is Why.OPEN else longer_s
+            self._retry[held.path] = now + self._pauses[held.path]
         if self._confirmed:
             self._confirmed &= self.held.keys() | self.awaiting | self._altered
 
