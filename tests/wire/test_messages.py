@@ -122,7 +122,7 @@ NO_STRINGS = [5, True, 1.5, ["x"], {"x": 1}]
         ("base", [{"timestamp": 1, "device_id": f"d{n}"} for n in range(MAX_BASE_DOTS + 1)], "bad_base"),
         ("merged_from", [{"timestamp": 0, "device_id": "b"}], "bad_base"),
         ("merged_from", "x", "bad_change"),
-        *[("deleted", value, "bad_value") for value in ["yes", 1, None]],
+        *[("deleted", value, "bad_change") for value in ["yes", 1, None]],
         ("deleted", True, "bad_value"),
         ("blob", BLOB, "bad_value"),
         *[("blob", value, "bad_value") for value in ["x", [], {}, {"sha256": SHA}]],

@@ -861,7 +861,6 @@ _CODE_OF_FIELD: Final = {
     "device_id": "bad_device",
     "base": "bad_base",
     "value": "bad_value",
-    "deleted": "bad_value",
     "blob": "bad_value",
     "moved_to": "bad_value",
 }
