@@ -58,3 +58,22 @@ test.describe("under a finger", () => {
     await expect.poll(() => textOf(page)).toBe("a friend\n");
   });
 });
+
+test("text that runs from right to left does so in the editor and the preview, beside text that does not", async ({
+  page,
+  server,
+}) => {
+  await server.put("rtl.md", "# שלום\n\nזה טקסט, עם English באמצע!\n\n- פריט\n\nlatin\n");
+  await openNote(page, "rtl.md");
+  const line = page.locator(".cm-line");
+  const preview = page.locator("article.preview");
+  for (const right of [line.nth(0), line.nth(2), line.nth(4), preview.locator("h1"), preview.locator("ul")])
+    await expect(right).toHaveCSS("direction", "rtl");
+  for (const left of [line.nth(6), preview.locator("p").last()]) await expect(left).toHaveCSS("direction", "ltr");
+  // The cursor goes where its key points.
+  await editorOf(page).focus();
+  await page.keyboard.press("Control+Home");
+  for (let step = 0; step < 4; step += 1) await page.keyboard.press("ArrowLeft");
+  await page.keyboard.type("!");
+  await expect(line.first()).toHaveText("# של!ום");
+});

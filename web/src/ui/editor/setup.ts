@@ -23,6 +23,7 @@ import {
 } from "@codemirror/view";
 
 import { titleOf } from "../notes/tree";
+import { direction } from "./direction";
 import { editorTheme } from "./theme";
 
 export interface Setup {
@@ -40,6 +41,7 @@ export function editorSetup({ label, paths }: Setup): Extension {
     highlightSpecialChars(),
     highlightSelectionMatches(),
     EditorView.lineWrapping,
+    direction,
     EditorView.contentAttributes.of({
       "aria-label": label,
       tabindex: "0",
