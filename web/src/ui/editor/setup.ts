@@ -8,8 +8,8 @@ import {
 import { defaultKeymap, history, historyKeymap, indentWithTab } from "@codemirror/commands";
 import { markdownKeymap, markdownLanguage } from "@codemirror/lang-markdown";
 import { indentUnit } from "@codemirror/language";
-import { highlightSelectionMatches, searchKeymap } from "@codemirror/search";
-import { type Extension, RangeSetBuilder } from "@codemirror/state";
+import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
+import { EditorState, type Extension, RangeSetBuilder } from "@codemirror/state";
 import {
   Decoration,
   type DecorationSet,
@@ -22,6 +22,7 @@ import {
   type ViewUpdate,
 } from "@codemirror/view";
 
+import { messages } from "../messages";
 import { titleOf } from "../notes/tree";
 import { direction } from "./direction";
 import { editorTheme } from "./theme";
@@ -40,6 +41,8 @@ export function editorSetup({ label, paths }: Setup): Extension {
     dropCursor(),
     highlightSpecialChars(),
     highlightSelectionMatches(),
+    search({ top: true }),
+    EditorState.phrases.of(messages.editor.phrases),
     EditorView.lineWrapping,
     direction,
     EditorView.contentAttributes.of({
