@@ -107,13 +107,24 @@ class Change:
     def weight(self) -> int:
         """About how many bytes the change takes in a message."""
         dots = len(self.base or ()) + len(self.merged_from)
-        return 200 + len(self.key) + len((self.value or "").encode()) + 100 * dots
+        return weight(self.key, len((self.value or "").encode()), dots)
 
     def same_content(self, other: Change) -> bool:
         """Say whether both leave the same bytes at the key."""
         if self.blob and other.blob:
             return self.blob.sha256 == other.blob.sha256
         return self.value == other.value and self.blob == other.blob and self.moved_to == other.moved_to
+
+
+def weight(key: str, text_size: int, dots: int) -> int:
+    """Return about how many bytes a change takes in a message.
+
+    Args:
+        key: its key.
+        text_size: of its text, in bytes of UTF-8.
+        dots: how many it names, as its base or as merged from.
+    """
+    return 200 + len(key) + text_size + 100 * dots
 
 
 def weight_of(changes: Iterable[Change]) -> int:

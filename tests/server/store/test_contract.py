@@ -420,6 +420,15 @@ def test_a_page_keeps_all_siblings_of_a_key_together(store: Store) -> None:
     assert names(second) == [note("b")]
 
 
+def test_a_page_counts_the_versions_that_its_changes_name(store: Store) -> None:
+    """However short their texts are."""
+    many = [Dot(number, f"d{number}") for number in range(1, 401)]
+    merged = frozenset(many)
+    take(store, change("a", 500, base=many), replace(change("b", 600, base=[]), merged_from=merged), change("c", 700))
+    assert list(map(names, pages(store, max_bytes=60_000))) == [[note("a")], [note("b"), note("c")]]
+    assert list(map(names, pages(store, max_bytes=100_000))) == [[note("a"), note("b"), note("c")]]
+
+
 def test_a_page_keeps_within_its_bytes_but_has_at_least_one_key(store: Store) -> None:
     take(store, change("a", 1, "x" * 50_000), change("b", 2, "ü" * 500), change("c", 3, "ü" * 500), change("d", 4, "x"))
     found = pages(store, max_bytes=2000)

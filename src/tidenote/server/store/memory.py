@@ -19,7 +19,7 @@ from tidenote.core.register import EMPTY, Context, Register
 from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus, surplus_incarnations
 from tidenote.core.version import BlobRef, Change, Dot, Head, Record, Version
 from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo, unknown_vault
-from tidenote.server.store.paging import Weight, fitting, text_size
+from tidenote.server.store.paging import Weight, fitting
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
 from tidenote.wire.session import Page
 
@@ -351,4 +351,4 @@ class MemoryStore:
 
 
 def _weight(entry: CrdtEntry) -> Weight:
-    return Weight.of(entry.key, ((text_size(change), change.moved_to) for change in entry.register.siblings))
+    return Weight.of(entry.key, ((change.weight, change.moved_to) for change in entry.register.siblings))

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-from tidenote.core.version import Change
-
-OVERHEAD: Final = 200
-"""About how many bytes a change takes in a message besides its key and text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +28,15 @@ class Weight:
 
         Args:
             key: the key.
-            siblings: the bytes of text and the `moved_to` of each.
+            siblings: about how many bytes each takes in a message, and its `moved_to`.
         """
         found = list(siblings)
         return cls(
             key,
             len(found),
-            sum(OVERHEAD + len(key) + size for size, _ in found),
+            sum(size for size, _ in found),
             frozenset(target for _, target in found if target),
         )
-
-
-def text_size(change: Change) -> int:
-    """Return the bytes of a change's text in UTF-8; 0 for a blob or a deletion."""
-    return len((change.value or "").encode())
 
 
 def fitting(weights: Sequence[Weight], max_changes: int, max_bytes: int) -> int:

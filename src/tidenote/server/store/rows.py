@@ -8,7 +8,6 @@ import msgspec
 from sqlalchemy import Row
 
 from tidenote.core.version import BlobRef, Change, Dot, Record, Version
-from tidenote.server.store.paging import text_size
 from tidenote.server.store.tables import versions
 
 RECORD_COLUMNS: Final = tuple(
@@ -101,7 +100,7 @@ def from_version(vault_id: int, version: Version, wall_ms: int) -> dict[str, Any
         "conflict": change.conflict,
         "received_at": wall_ms,
         "content_hash": change.content_hash,
-        "text_size": text_size(change),
+        "text_size": len((change.value or "").encode()),
         "gone": False,
         "value": change.value,
     }

@@ -16,7 +16,19 @@ from threading import Lock
 from typing import Any, Final
 
 from filelock import FileLock, Timeout
-from sqlalchemy import BindParameter, Connection, Row, bindparam, func, insert, literal, select, update
+from sqlalchemy import (
+    BindParameter,
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -26,7 +38,7 @@ from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge
 from tidenote.core.retention import Policy
 from tidenote.core.sides import OnTie
-from tidenote.core.version import BlobRef, Change, Dot, Head, Record, Version
+from tidenote.core.version import BlobRef, Change, Dot, Head, Record, Version, weight
 from tidenote.errors import ConfigError, StorageError
 from tidenote.server.store import past
 from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo, unknown_vault
@@ -45,6 +57,12 @@ LOCK_FILE: Final = "server.lock"
 
 _VaultRow = Row[tuple[int, str, str, int, str | None, OnTie, int, int]]
 
+
+def _dots_in(column: Column[str | None]) -> ColumnElement[int]:
+    """Return how many dots stand in a column of JSON lists of them: one less than there are brackets; 0 for null."""
+    return func.coalesce(func.length(column) - func.length(func.replace(column, "[", "")) - 1, 0)
+
+
 _VAULT: BindParameter[Any] = bindparam("in_vault")
 _BY_NAME = select(vaults).where(vaults.c.name == bindparam("with_name"))
 _PAGE_KEYS = (
@@ -55,7 +73,13 @@ _PAGE_KEYS = (
     .subquery()
 )
 _PAGE_WEIGHTS = (
-    select(_PAGE_KEYS.c.key, _PAGE_KEYS.c.changed_at, versions.c.text_size, versions.c.moved_to)
+    select(
+        _PAGE_KEYS.c.key,
+        _PAGE_KEYS.c.changed_at,
+        versions.c.text_size,
+        (_dots_in(versions.c.base) + _dots_in(versions.c.merged_from)).label("dots"),
+        versions.c.moved_to,
+    )
     .select_from(_PAGE_KEYS)
     .join(siblings, (siblings.c.vault_id == _VAULT) & (siblings.c.key == _PAGE_KEYS.c.key))
     .join(versions, (versions.c.vault_id == _VAULT) & (versions.c.receipt == siblings.c.receipt))
@@ -221,13 +245,16 @@ class SqlStore:
             # Sizes first: a page is cut before any text is read.
             values = {"in_vault": row.id, "cursor": cursor, "most": max_changes + 1}
             weights = [
-                (changed_at, Weight.of(key, ((found.text_size, found.moved_to) for found in group)))
+                (
+                    changed_at,
+                    Weight.of(key, ((weight(key, found.text_size, found.dots), found.moved_to) for found in group)),
+                )
                 for (key, changed_at), group in groupby(
                     connection.execute(_PAGE_WEIGHTS, values), key=lambda found: (found.key, found.changed_at)
                 )
             ]
-            number = fitting([weight for _, weight in weights], max_changes, max_bytes)
-            names = [weight.key for _, weight in weights[:number]]
+            number = fitting([each for _, each in weights], max_changes, max_bytes)
+            names = [each.key for _, each in weights[:number]]
             loaded = load_entries(connection, row.id, names)
             up_to = weights[number - 1][0] if weights else row.clock
             behind = connection.execute(_BEHIND, {"in_vault": row.id, "cursor": up_to}).scalar_one()
