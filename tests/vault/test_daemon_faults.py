@@ -18,6 +18,7 @@ from tidenote.vault import daemon as daemon_module
 from tidenote.vault import passes as passes_module
 from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.daemon import BY_PERSON, FolderReplaced
+from tidenote.vault.disk import LocalDisk
 from tidenote.vault.files import FileProblem, RealFiles, Stat
 from tidenote.vault.folder import StateFolder, confirm_deletes, pause, read_status, resume
 from tidenote.vault.passes import EMPTY
@@ -317,6 +318,28 @@ class TestRaces:
                 with note.open("ab"):
                     await eventually(lambda: a.status().held, "it waits")
                 await eventually(lambda: note.read_text() == "two\n", "it comes")
+
+    async def test_what_is_written_into_a_note_that_was_replaced_is_kept_where_no_system_tells(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(LocalDisk, "is_written", lambda *_: None)
+        monkeypatch.setattr(daemon_module, "TICK_S", 0.02)
+        async with site(tmp_path) as here:
+            note = here.put("a", "note.md", "one\n")
+            await here.once("a")
+            await here.once("b")
+            here.put("b", "note.md", "two\n")
+            await here.once("b")
+            async with here.running("a"):
+                with note.open("ab", buffering=0) as program:
+                    await eventually(lambda: note.read_text() == "two\n", "it comes")
+                    program.write(b"typed\n")
+                monkeypatch.setattr(daemon_module, "LOOK_BACK_S", 0.0)
+                state = here.folder("a") / ".tidenote"
+                await eventually((state / "leftover").exists, "it is found")
+                assert [path.read_bytes() for path in (state / "leftover").iterdir()] == [b"one\ntyped\n"]
+                await eventually(lambda: "1 files were written after" in caplog.text, "the log says so")
+            assert tree(here.folder("a")) == {"note.md": b"two\n"}
 
     async def test_an_attachment_that_changes_before_it_is_uploaded_arrives_whole(self, tmp_path: Path) -> None:
         """D7: what is uploaded is one consistent state; the later one follows."""

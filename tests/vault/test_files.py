@@ -542,7 +542,29 @@ class TestDeleting:
         assert tree(root) == {"a.md": b"1ne"}
 
 
-def append_later(path: Path, opened: list[BinaryIO]) -> None:
+def open_before_each_step(files: RealFiles, busy: Busy, note: Path, verb: str) -> Iterator[int]:
+    """Replace or delete a note again and again, while somebody opens it before a step, and writes into it afterwards.
+
+    Yields:
+        Before which step that was.
+    """
+    for step in count(1):
+        note.write_bytes(b"one")
+        opened: list[BinaryIO] = []
+        busy.begin({step: partial(open_to_append, note, opened)})
+        with suppress(FileProblem):
+            if verb == "write":
+                files.write(note.name, b"two", ONE)
+            else:
+                files.delete(note.name, ONE)
+        if busy.steps < step:
+            return
+        with opened[0]:
+            opened[0].write(b"mine")
+        yield step
+
+
+def open_to_append(path: Path, opened: list[BinaryIO]) -> None:
     opened.append(path.open("ab", buffering=0))
 
 
@@ -582,23 +604,11 @@ class TestOpenForWriting:
     @pytest.mark.parametrize("verb", ["write", "delete"])
     def test_what_is_written_by_who_opened_it_before_any_step_stays(self, busy: Busy, root: Path, verb: str) -> None:
         files = RealFiles(root, busy)
-        note = root / "a.md"
-        for step in count(1):
-            note.write_bytes(b"one")
-            opened: list[BinaryIO] = []
-            busy.begin({step: partial(append_later, note, opened)})
-            with suppress(FileProblem):
-                if verb == "write":
-                    files.write("a.md", b"two", ONE)
-                else:
-                    files.delete("a.md", ONE)
-            if busy.steps < step:
-                break
-            with opened[0]:
-                opened[0].write(b"mine")
+        for step in open_before_each_step(files, busy, root / "a.md", verb):
             assert b"mine" in b"".join(tree(root).values()), f"opened before step {step}"
         files.close()
         assert tree(root) == ({"a.md": b"two"} if verb == "write" else {})
+        assert not (root / ".tidenote" / module.DEPARTED).exists()
 
     def test_who_opens_it_while_we_ask_waits_for_a_moment(
         self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
@@ -622,17 +632,87 @@ class TestOpenForWriting:
         assert opened[0].result() == 4
         assert tree(root) == {"a.md": b"mine"}
 
-    def test_where_the_system_does_not_tell_nothing_waits(
-        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def refusing(*_: object) -> int:
+
+class TestDeparted:
+    """Where no system tells who writes, what was replaced is looked at once more, a while later."""
+
+    @pytest.fixture(autouse=True)
+    def silent(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object) -> int:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-        monkeypatch.setattr(fcntl, "fcntl", refusing)
+        monkeypatch.setattr(fcntl, "fcntl", refuse)
+
+    def departed(self, root: Path) -> list[bytes]:
+        return [path.read_bytes() for path in (root / ".tidenote" / module.DEPARTED).glob("*")]
+
+    @pytest.mark.parametrize("verb", ["write", "delete"])
+    def test_what_was_written_since_is_kept_and_goes_on(self, files: RealFiles, root: Path, verb: str) -> None:
         (root / "a.md").write_bytes(b"one")
-        with writing(root / "a.md"):
-            files.write("a.md", b"two", ONE)
-        assert tree(root) == {"a.md": b"two"}
+        with (root / "a.md").open("ab", buffering=0) as program:
+            if verb == "write":
+                files.write("a.md", b"two", ONE)
+            else:
+                files.delete("a.md", ONE)
+            assert tree(root) == ({"a.md": b"two"} if verb == "write" else {})
+            program.write(b" and more")
+            assert [files.look_back() for _ in range(3)] == [0, 1, 0]
+            assert leftovers(root) == {b"one and more"}
+            program.write(b" later")
+        assert leftovers(root) == {b"one and more later"}
+        [kept] = (root / ".tidenote" / module.LEFTOVER).iterdir()
+        assert kept.name.endswith("-a.md")
+
+    def test_what_nobody_wrote_is_removed_after_a_while(self, files: RealFiles, root: Path) -> None:
+        name = "\u00e9" * 120 + ".md"
+        (root / name).write_bytes(b"one")
+        files.write(name, b"two", ONE)
+        assert files.look_back() == 0
+        files.delete(name, TWO)
+        assert sorted(self.departed(root)) == [b"one", b"two"]
+        assert files.look_back() == 0
+        assert self.departed(root) == [b"two"]
+        assert files.look_back() == 0
+        assert self.departed(root) == []
+        assert leftovers(root) == set()
+
+    def test_a_new_run_looks_at_what_an_earlier_one_left(self, files: RealFiles, root: Path) -> None:
+        for name in ("a.md", "b.md"):
+            (root / name).write_bytes(b"one")
+        with (root / "a.md").open("ab") as program:
+            files.delete("a.md", ONE)
+            files.delete("b.md", ONE)
+            program.write(b" and more")
+        with closing(RealFiles(root)) as again:
+            assert again.clean() == 1
+        assert self.departed(root) == []
+        assert leftovers(root) == {b"one and more"}
+
+    def test_what_lies_on_another_disk_is_removed_at_once(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (root / "a.md").write_bytes(b"one")
+        real = disk.LocalDisk.rename
+
+        def rename(self: disk.LocalDisk, parent: int, name: str, target_parent: int, target: str) -> None:
+            if target.endswith("-a.md"):
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            real(self, parent, name, target_parent, target)
+
+        monkeypatch.setattr(disk.LocalDisk, "rename", rename)
+        files.delete("a.md", ONE)
+        assert (tree(root), self.departed(root)) == ({}, [])
+
+    @pytest.mark.parametrize("verb", ["write", "delete"])
+    def test_what_is_written_by_who_opened_it_before_any_step_is_kept(self, busy: Busy, root: Path, verb: str) -> None:
+        files = RealFiles(root, busy)
+        for step in open_before_each_step(files, busy, root / "a.md", verb):
+            assert files.look_back() == 0
+            files.look_back()
+            kept = b"".join([*tree(root).values(), *leftovers(root)])
+            assert b"mine" in kept, f"opened before step {step}"
+            shutil.rmtree(root / ".tidenote" / module.LEFTOVER, ignore_errors=True)
+        files.close()
 
 
 class TestMoving:

@@ -29,7 +29,7 @@ from tidenote.core.keys import STATE_FOLDER, key_of_path
 from tidenote.errors import FolderError, StorageError, TidenoteError, UnreachableError
 from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.bases import Bases
-from tidenote.vault.files import Files, RealFiles
+from tidenote.vault.files import LEFTOVER, Files, RealFiles
 from tidenote.vault.folder import FolderStatus, HeldPath, StateFolder
 from tidenote.vault.holds import Held, HoldReports
 from tidenote.vault.ignore import IGNORE_FILE, IgnoreRules
@@ -49,6 +49,9 @@ STATUS_EVERY_S: Final = 0.25
 
 FULL_RETRY_S: Final = 5.0
 """How long to wait for room on a full disk."""
+
+LOOK_BACK_S: Final = 30.0
+"""For how long at least what was replaced is kept where a program may still write into it."""
 
 MAX_ROUNDS: Final = 200
 """How many passes `once` makes at most: others may write without end."""
@@ -357,16 +360,28 @@ class FolderDaemon:
         self._passes.look_at(names)
 
     async def _tick(self) -> None:
-        scanned = time.monotonic()
+        scanned = looked_back = time.monotonic()
         while True:
             await asyncio.sleep(TICK_S)
             self._controlled()
             if self._paused is None:
                 await self._check()
+            if time.monotonic() - looked_back >= LOOK_BACK_S:
+                looked_back = time.monotonic()
+                await self._look_back()
             if time.monotonic() - scanned > self.settings.full_scan_s:
                 scanned = time.monotonic()
                 self._passes.look_everywhere()
             self._tell()
+
+    async def _look_back(self) -> None:
+        with suppress(FolderError):
+            if written := await self._work.run(self._files.look_back):
+                logger.warning(
+                    "%d files were written after an edit or deletion from elsewhere had taken their place: see %s",
+                    written,
+                    self.folder.root / STATE_FOLDER / LEFTOVER,
+                )
 
     def _controlled(self) -> None:
         """Do what other processes ask for."""

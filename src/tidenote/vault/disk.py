@@ -90,8 +90,8 @@ class Disk(Protocol):
         """Look at what is open."""
         ...
 
-    def is_written(self, descriptor: int) -> bool:
-        """Say whether any program has a file open for writing; False as well where the system does not tell."""
+    def is_written(self, descriptor: int) -> bool | None:
+        """Say whether any program has a file open for writing; None if this disk or system does not tell."""
         ...
 
     def read(self, descriptor: int, size: int) -> bytes:
@@ -196,7 +196,7 @@ class LocalDisk:
         """Look at what is open."""
         return os.fstat(descriptor)
 
-    def is_written(self, descriptor: int) -> bool:
+    def is_written(self, descriptor: int) -> bool | None:
         """Say whether any program has a file open for writing: Linux tells, of most disks and of one's own files."""
         return _is_written(descriptor)
 
@@ -271,7 +271,7 @@ def _is_there(parent: int, name: str) -> bool:
 
 if sys.platform == "linux":
 
-    def _is_written(descriptor: int) -> bool:
+    def _is_written(descriptor: int) -> bool | None:
         """Ask for a read lease, which nobody gets of a file that is open for writing, and give it back."""
         try:
             # Who opens the file in this very moment breaks the lease; the signal that tells us must not be SIGIO, which
@@ -281,16 +281,16 @@ if sys.platform == "linux":
         except BlockingIOError:
             return True
         except OSError:
-            return False
+            return None
         with suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return False
 
 else:
 
-    def _is_written(_: int) -> bool:
+    def _is_written(_: int) -> bool | None:
         """Not know."""
-        return False
+        return None
 
 
 _MACOS: Final = sys.platform == "darwin"

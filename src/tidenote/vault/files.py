@@ -31,6 +31,13 @@ LEFTOVER: Final = "leftover"
 """The folder in the state folder for temporary files, of a run that was killed or that somebody's saves crossed; they
 may hold somebody's bytes."""
 
+MAX_TOLD_BYTES: Final = 100
+"""How much of a file's name is left where it is kept under another one."""
+
+DEPARTED: Final = "departed"
+"""The folder in the state folder for what was replaced or deleted a moment ago, and perhaps is open in a program that
+writes into it yet: not every system tells."""
+
 
 class FileProblem(FolderError):
     """One file could not be read, written or removed; the others are not concerned.
@@ -164,6 +171,10 @@ class Files(Protocol):
         """Rename a file that has the hash `expected` to a name where nothing is; as `write`."""
         ...
 
+    def look_back(self) -> int:
+        """Look at what was replaced or deleted before the last call: return how much was written since, and is kept."""
+        ...
+
     def clean(self) -> int:
         """Take temporary files of an earlier run out of the folder; return how many there were."""
         ...
@@ -183,6 +194,8 @@ class RealFiles:
     def __init__(self, root: Path, disk: Disk | None = None) -> None:
         self.root = root
         self._disk = disk or LocalDisk()
+        self._departed: frozenset[str] = frozenset()
+        """What had departed when that was looked at last."""
         with folder_errors(root):
             self._root = self._disk.open_root(root)
         try:
@@ -305,10 +318,10 @@ class RealFiles:
             temporary = self._temporary()
             # The temporary name is nobody else's: a plain rename, which takes what is there in one step on every disk.
             self._disk.rename(parent, name, parent, temporary)
-            if not self._is_still(parent, temporary, known[0]):
+            if not self._is_still(parent, temporary, known[0].content_hash):
                 self._put(parent, temporary, parent, name, path)
                 raise Unexpected(path, "it changed while it was to be deleted")
-            self._disk.unlink(parent, temporary)
+            self._let_go(parent, temporary, name, known[0])
             self._disk.fsync(parent)
         self._prune(path)
 
@@ -332,9 +345,28 @@ class RealFiles:
         self._prune(path)
         return self._landed(target, known[0].stat)
 
+    def look_back(self) -> int:
+        """Look at what was replaced or deleted before the last call: return how much was written since, and is kept.
+
+        What is kept is the file itself, so that whatever its writer adds later is there as well.
+        """
+        written = 0
+        with folder_errors(self.root), suppress(FileNotFoundError), self._kept(DEPARTED) as departed:
+            names = frozenset(self._disk.names(departed))
+            for name in self._departed & names:
+                if self._is_still(departed, name, name.partition("-")[0]):
+                    self._disk.unlink(departed, name)
+                else:
+                    self._set_aside(departed, name)
+                    written += 1
+            self._departed = names
+        return written
+
     def clean(self) -> int:
         """Take temporary files of an earlier run out of the folder; return how many there were."""
-        found = 0
+        # What departed then has had its time.
+        self.look_back()
+        found = self.look_back()
         folders = [""]
         while folders:
             folder = folders.pop()
@@ -408,7 +440,8 @@ class RealFiles:
     def _replace(self, parent: int, temporary: str, name: str, path: str, known: Digest, landing: Stat | None) -> None:
         """Let the new file and the old one trade places, and look at the old one once more before it goes."""
         self._exchange(parent, temporary, name, path)
-        if self._is_still(parent, temporary, known):
+        if self._is_still(parent, temporary, known.content_hash):
+            self._let_go(parent, temporary, name, known)
             return
         try:
             self._exchange(parent, temporary, name, path)
@@ -503,13 +536,34 @@ class RealFiles:
 
     def _set_aside(self, parent: int, name: str) -> None:
         """Keep what is under a temporary name among the leftovers: it may be somebody's."""
-        with suppress(FileExistsError):
-            self._disk.mkdir(self._state, LEFTOVER, 0o700)
-        leftover = self._disk.open_folder(self._state, LEFTOVER)
-        try:
+        with self._kept(LEFTOVER, make=True) as leftover:
             self._disk.rename(parent, name, leftover, name)
+
+    def _let_go(self, parent: int, temporary: str, name: str, known: Digest) -> None:
+        """Remove what was replaced or deleted; at once only if nobody can write into it any more."""
+        if self._is_written(parent, temporary) is False:
+            self._disk.unlink(parent, temporary)
+            return
+        # Its hash, to compare it with; a name that is nobody else's; and for people what it was.
+        end = name.encode(errors="surrogateescape")[-MAX_TOLD_BYTES:].decode(errors="ignore")
+        try:
+            with self._kept(DEPARTED, make=True) as departed:
+                self._disk.rename(parent, temporary, departed, f"{known.content_hash}-{self._disk.nonce()}-{end}")
+        except OSError:
+            # On another disk than ours, for one.
+            self._disk.unlink(parent, temporary)
+
+    @contextmanager
+    def _kept(self, name: str, *, make: bool = False) -> Iterator[int]:
+        """Open a folder in the state folder."""
+        if make:
+            with suppress(FileExistsError):
+                self._disk.mkdir(self._state, name, 0o700)
+        folder = self._disk.open_folder(self._state, name)
+        try:
+            yield folder
         finally:
-            self._disk.close(leftover)
+            self._disk.close(folder)
 
     def _temporary(self) -> str:
         return f"{TEMP_PREFIX}{self._disk.nonce()}"
@@ -597,18 +651,18 @@ class RealFiles:
             raise Unexpected(path, "it changed while it was read")
         return Digest(hasher.hexdigest(), _to_stat(after))
 
-    def _is_still(self, parent: int, name: str, known: Digest) -> bool:
+    def _is_still(self, parent: int, name: str, content_hash: str) -> bool:
         """Say whether a name holds the same bytes as before, for good. Hashed again: clocks of disks are coarse.
 
         In this order: who closed it before we ask is found by the hash.
         """
         try:
             is_written = self._is_written(parent, name)
-            return not is_written and self._digest_at(parent, name, name).content_hash == known.content_hash
+            return not is_written and self._digest_at(parent, name, name).content_hash == content_hash
         except (OSError, FileProblem):
             return False
 
-    def _is_written(self, parent: int, name: str) -> bool:
+    def _is_written(self, parent: int, name: str) -> bool | None:
         descriptor = self._disk.open_file(parent, name)
         try:
             return self._disk.is_written(descriptor)
