@@ -330,6 +330,15 @@ def test_an_edit_that_adds_nothing_leaves_only_the_tombstone() -> None:
     assert outcome(ORIGIN, *renamed(), write("4b", BASE, base="1x")) == [tombstone("3a 4b", B)]
 
 
+def test_another_note_where_one_was_renamed_away_follows_no_other_rename_of_that() -> None:
+    """Else its text came to replace the renamed note's: it would pass for an edit that took all words out."""
+    away = renamed(by="a")
+    other = write("5a", "another note\n", base="3a", modified_at=8)
+    assert outcome(ORIGIN, *away, *renamed(by="b", at=3), other) == [
+        Settlement(KEY, dots("4b 5a"), "another note\n", modified_at=8)
+    ]
+
+
 def test_the_base_of_an_edit_that_follows_is_what_it_shares_with_the_rename() -> None:
     # The second edit replaced the first, which the target never saw: the first one's words must come along.
     edits = [write("4b", f"{BASE}first\n", base="1x"), write("5b", f"{BASE}first\nsecond\n", base="4b")]

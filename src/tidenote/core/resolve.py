@@ -6,7 +6,7 @@ settles; if none applies, the siblings stay and a person is asked. How two texts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -127,9 +127,19 @@ class _Case:
         record = self.log.record(self.key, dot)
         return (record.base or frozenset()) if record else None
 
-    def ancestor(self, first: Iterable[Dot], second: Iterable[Dot]) -> Change | NoBase:
+    def parents_of_the_note(self, dot: Dot) -> frozenset[Dot] | None:
+        """Return the same, but nothing for a rename: what is written at its key afterwards is another note."""
+        record = self.log.record(self.key, dot)
+        return frozenset() if record and record.moved_to else self.parents(dot)
+
+    def ancestor(
+        self,
+        first: Iterable[Dot],
+        second: Iterable[Dot],
+        parents: Callable[[Dot], frozenset[Dot] | None] | None = None,
+    ) -> Change | NoBase:
         """Return the nearest common ancestor of two sides; unclear, too, if it is no longer kept."""
-        found = nearest_common_ancestor(first, second, self.parents)
+        found = nearest_common_ancestor(first, second, parents or self.parents)
         if isinstance(found, NoBase):
             return found
         version = self.log.version(self.key, found)
@@ -221,7 +231,8 @@ def _home(case: _Case, tombstone: Change) -> str | None:
 
 def _is_edit_of(case: _Case, change: Change, renames: Sequence[Change]) -> bool:
     """Say whether a change is an edit of the note that was renamed, and not another note at the same path."""
-    ancestor = case.ancestor(_dots(renames), [change.dot])
+    renamed = [dot for rename in renames for dot in rename.base or ()]
+    ancestor = case.ancestor(renamed, [change.dot], case.parents_of_the_note)
     if ancestor is NoBase.NONE:
         # A blind rename doesn't say what it has seen; a based edit says that there was something before it.
         return bool(change.base) and any(rename.base is None for rename in renames)
