@@ -8,6 +8,11 @@ class Router {
     addEventListener("hashchange", () => {
       this.route = parseRoute(location.hash);
     });
+    // A link to where we are leads there again: what it names may be out of sight by now.
+    addEventListener("click", ({ target }) => {
+      const link = target instanceof Element ? target.closest("a") : null;
+      if (link?.hash && link.hash === location.hash) this.route = parseRoute(location.hash);
+    });
   }
 }
 

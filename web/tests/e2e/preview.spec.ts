@@ -39,6 +39,32 @@ test("a box of the preview is ticked by pointer and keyboard, as an edit that ev
   );
 });
 
+test("a link to a heading leads to it, in the preview and in the editor, as often as it is followed", async ({
+  page,
+  server,
+}) => {
+  const far = "words\n\n".repeat(120);
+  await server.put("one.md", `[here](#the-end) [[two#Second part]]\n\n${far}## The end\n\n${far}`);
+  await server.put("two.md", `# Two\n\n${far}## Second part\n\n${far}`);
+  await openNote(page, "one.md");
+  const preview = page.getByRole("region", { name: "Preview" });
+  const end = preview.getByRole("heading", { name: "The end" });
+  for (let time = 0; time < 2; time += 1) {
+    await preview.getByRole("link", { name: "here" }).click();
+    await expect(end).toBeInViewport();
+    await expect(page.locator(".cm-line", { hasText: "## The end" })).toBeInViewport();
+    await preview.evaluate((pane) => pane.scrollTo(0, 0));
+    await expect(end).not.toBeInViewport();
+  }
+  await preview.getByRole("link", { name: /two/ }).click();
+  await expect(preview.getByRole("heading", { name: "Second part" })).toBeInViewport();
+  await expect(page.locator(".cm-line", { hasText: "## Second part" })).toBeInViewport();
+
+  await page.getByRole("button", { name: "Write", exact: true }).click();
+  await page.goto("/#/note/one.md?heading=The+end");
+  await expect(page.locator(".cm-line", { hasText: "## The end" })).toBeInViewport();
+});
+
 test.describe("under a finger", () => {
   test.use({ hasTouch: true, isMobile: true, viewport: { width: 360, height: 740 } });
 

@@ -18,7 +18,7 @@ import {
 
 import { messages } from "../messages";
 import { pathFrom } from "../notes/paths";
-import { type LinkIndex, TAG, WIKILINK, wikilinkOf } from "../preview/links";
+import { type LinkIndex, noteHref, TAG, WIKILINK, wikilinkOf } from "../preview/links";
 import { href } from "../routes";
 import { keycaps } from "../shortcuts.svelte";
 
@@ -44,12 +44,12 @@ function linksIn(text: string, offset: number, path: string, index: LinkIndex): 
     const to = from + match[0].length;
     const tag = match.groups?.tag;
     if (tag) return { from, to, href: href("search", "", { q: tag }), kind: "tag" as const };
-    const { target } = wikilinkOf(match);
+    const { target, heading } = wikilinkOf(match);
     const found = index.wikilink(target, path);
     return {
       from,
       to,
-      href: href("note", found ?? pathFrom(target)),
+      href: found === null ? noteHref(pathFrom(target)) : noteHref(found, heading),
       kind: found === null ? ("missing" as const) : ("link" as const),
     };
   });

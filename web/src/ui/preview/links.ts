@@ -1,5 +1,7 @@
 /** Where the links of a note lead. Pure: texts and paths in, paths out. */
 
+import { href } from "../routes";
+
 /** What a wikilink `[[target#heading|label]]` says. */
 export interface Wikilink {
   readonly target: string;
@@ -53,6 +55,42 @@ export class LinkIndex {
     if (path === null) return null;
     return [path, `${path}.md`].find((one) => this.#paths.has(one)) ?? null;
   }
+}
+
+/** Return the address of a note's page, at a heading of it if one is named. */
+export function noteHref(path: string, heading = ""): string {
+  return href("note", path, heading ? { heading } : {});
+}
+
+/** Return the heading that a relative address names: what follows its `#`; "" if nothing does. */
+export function headingOf(address: string): string {
+  return decode(/#(.*)$/s.exec(address)?.[1] ?? "");
+}
+
+/**
+ * Return which heading is meant, by its words or as GitHub writes them in an address: the second `Next steps` is
+ * `next-steps-1`; -1 if there is none.
+ *
+ * @param wanted - of a path of headings, `Boats#Wood`, the last one counts.
+ */
+export function headingAt(titles: readonly string[], wanted: string): number {
+  const slug = slugOf(wanted.slice(wanted.lastIndexOf("#") + 1));
+  const seen = new Map<string, number>();
+  return titles.findIndex((title) => {
+    const own = slugOf(title);
+    const before = seen.get(own) ?? 0;
+    seen.set(own, before + 1);
+    return (before ? `${own}-${String(before)}` : own) === slug;
+  });
+}
+
+function slugOf(title: string): string {
+  return title
+    .normalize("NFC")
+    .trim()
+    .toLowerCase()
+    .replace(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, "")
+    .replaceAll(" ", "-");
 }
 
 /** Return a path as a Markdown address, seen from a note. */

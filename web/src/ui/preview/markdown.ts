@@ -7,7 +7,7 @@ import MarkdownIt, { type Env, type RendererRule, type StateCore, type StateInli
 import { messages } from "../messages";
 import { pathFrom } from "../notes/paths";
 import { href } from "../routes";
-import { type LinkIndex, TAG, WIKILINK, wikilinkOf } from "./links";
+import { headingAt, headingOf, type LinkIndex, noteHref, TAG, WIKILINK, wikilinkOf } from "./links";
 
 export interface Place {
   /** The note's path. */
@@ -49,7 +49,7 @@ export function toHtml(text: string, place: Place): string {
  */
 export function tasksOf(text: string, place: Place): (number | null)[] {
   const body = bodyOf(text);
-  const starts = [0, ...Array.from(body.matchAll(/\r\n?|\n/g), (end) => end.index + end[0].length)];
+  const starts = startsOf(body);
   return markdown
     .parse(body, { place })
     .filter((token) => token.children?.[0]?.type === "task")
@@ -60,6 +60,24 @@ export function tasksOf(text: string, place: Place): (number | null)[] {
       if (!shown.endsWith(content)) return null;
       return text.length - body.length + (starts[line] ?? 0) + shown.length - content.length + 1;
     });
+}
+
+/**
+ * Return the heading that a link names: how many there are before it, and where its line begins; null if there is none.
+ */
+export function findHeading(text: string, wanted: string, place: Place): { number: number; at: number } | null {
+  const body = bodyOf(text);
+  const tokens = markdown.parse(body, { place });
+  const headings = tokens.filter((_, index) => tokens[index - 1]?.type === "heading_open");
+  const titles = headings.map(({ children }) => children?.map(({ content }) => content).join("") ?? "");
+  const number = headingAt(titles, wanted);
+  const line = headings[number]?.map?.[0];
+  return line === undefined ? null : { number, at: text.length - body.length + (startsOf(body)[line] ?? 0) };
+}
+
+/** Return where the lines of a text begin. */
+function startsOf(text: string): number[] {
+  return [0, ...Array.from(text.matchAll(/\r\n?|\n/g), (end) => end.index + end[0].length)];
 }
 
 function bodyOf(text: string): string {
@@ -76,7 +94,7 @@ function wikilinkRule(state: StateInline, silent: boolean): boolean {
   stickyWikilink.lastIndex = state.pos;
   const match = stickyWikilink.exec(state.src);
   if (!match) return false;
-  const { target, label } = wikilinkOf(match);
+  const { target, heading, label } = wikilinkOf(match);
   if (!target && !label) return false;
   if (!silent) {
     const { index, path } = placeOf(state.env);
@@ -87,7 +105,7 @@ function wikilinkRule(state: StateInline, silent: boolean): boolean {
       picture.meta = { path: found };
     } else {
       const link = state.push("wikilink_open", "a", 1);
-      link.attrSet("href", noteHref(found ?? pathFrom(target)));
+      link.attrSet("href", found === null ? noteHref(pathFrom(target)) : noteHref(found, heading));
       link.attrSet("class", found ? "wikilink" : "wikilink missing");
       state.push("text", "", 0).content = label;
       state.push("wikilink_close", "a", -1);
@@ -95,10 +113,6 @@ function wikilinkRule(state: StateInline, silent: boolean): boolean {
   }
   state.pos += match[0].length;
   return true;
-}
-
-function noteHref(path: string): string {
-  return href("note", path);
 }
 
 function linkRule(...[tokens, index, options, env, self]: Parameters<RendererRule>): string {
@@ -113,7 +127,7 @@ function linkRule(...[tokens, index, options, env, self]: Parameters<RendererRul
     const found = place.index.address(address, place.path);
     // An empty address would be this page: a click would load the app anew.
     if (found === null) token.attrs = [["class", "missing"]];
-    else token.attrSet("href", noteHref(found));
+    else token.attrSet("href", noteHref(found, headingOf(address)));
   }
   return self.renderToken(tokens, index, options);
 }

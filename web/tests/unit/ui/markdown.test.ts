@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 
 import { LinkIndex } from "../../../src/ui/preview/links";
-import { tasksOf, toHtml } from "../../../src/ui/preview/markdown";
+import { findHeading, tasksOf, toHtml } from "../../../src/ui/preview/markdown";
 import { sanitize } from "../../../src/ui/preview/sanitize";
 
 const index = new LinkIndex(["Ideas/boat.md", "Daily/2026-01-01.md", "attachments/plan.png", "Ideas/old/boat.md"]);
@@ -36,6 +36,34 @@ test("a relative link and a picture are found from the note's folder", () => {
   expect([...page.querySelectorAll("img")].map((img) => img.dataset.path)).toEqual(
     Array(2).fill("attachments/plan.png"),
   );
+});
+
+test("a link to a heading keeps it", () => {
+  const links = show("[y](#the-keel) [[#The keel]] [x](boat.md#the%20keel) [[boat#Keel & oars|k]] [[none#x]]");
+  expect([...links.querySelectorAll("a")].map((link) => link.getAttribute("href"))).toEqual([
+    "#/note/Ideas/sail.md?heading=the-keel",
+    "#/note/Ideas/sail.md?heading=The+keel",
+    "#/note/Ideas/boat.md?heading=the+keel",
+    "#/note/Ideas/boat.md?heading=Keel+%26+oars",
+    "#/note/none.md",
+  ]);
+});
+
+test.each([
+  ["The keel", 2, "## The *keel*"],
+  ["the-keel", 2, "## The *keel*"],
+  ["the-keel-1", 3, "# The keel"],
+  ["Boat#Größe, in m!", 4, "Größe, in m!"],
+  ["größe-in-m", 4, "Größe, in m!"],
+  ["no such", undefined, undefined],
+])("the heading %s is found in the page and in the text", (wanted, number, line) => {
+  const text =
+    "---\na: 1\n---\n# Boat\n\n- # In a list\n\n## The *keel*\r\n```\n# code\n```\n# The keel\nGröße, in m!\n---\n";
+  const found = findHeading(text, wanted, { path: "a.md", index });
+  expect(found?.number).toBe(number);
+  expect(found && text.slice(found.at).split(/\r?\n/, 1)[0]).toBe(line ?? null);
+  const shown = show(text).querySelectorAll("h1, h2, h3")[found?.number ?? -1];
+  expect(shown?.textContent).toBe(line?.replace(/[#*] ?/g, ""));
 });
 
 test("a relative link to nothing leads nowhere, not even to this page", () => {
