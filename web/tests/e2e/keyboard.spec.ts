@@ -1,5 +1,5 @@
 /** The main paths without a pointer. */
-import { editorOf, eventually, expect, openApp, test } from "./fixtures";
+import { editorOf, eventually, expect, openApp, openNote, test } from "./fixtures";
 
 test("create, write, link, find, rename and delete by keyboard alone", async ({ page, folder }) => {
   await openApp(page);
@@ -46,6 +46,25 @@ test("create, write, link, find, rename and delete by keyboard alone", async ({ 
   await page.getByRole("button", { name: "Undo" }).focus();
   await page.keyboard.press("Enter");
   await eventually(async () => (await folder.read("Ideas/Ship.md")) !== null, "the folder has the note again");
+});
+
+test("a note that is chosen after [[ is the one that the link leads to", async ({ page, server }) => {
+  await server.seed([
+    ["note:README.md", "of all"],
+    ["note:Web/README.md", "of the web"],
+    ["note:C#.md", "sharp"],
+    ["note:here.md", ""],
+  ]);
+  await openNote(page, "here.md");
+  await editorOf(page).focus();
+  for (const [typed, path] of [
+    ["[[READ", "Web/README.md"],
+    [" [[C", "C#.md"],
+  ] as const) {
+    await page.keyboard.type(typed);
+    await page.locator(".cm-tooltip-autocomplete li", { hasText: path }).click();
+  }
+  await expect(editorOf(page)).toHaveText("[[Web/README|README]] [C#](C%23.md)");
 });
 
 test("the tree has the keys of a tree", async ({ page, server }) => {

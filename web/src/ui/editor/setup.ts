@@ -32,9 +32,11 @@ export interface Setup {
   readonly label: string;
   /** The notes that a link can lead to. */
   readonly paths: () => readonly string[];
+  /** Return a link to one of them. */
+  readonly linkTo: (path: string) => string;
 }
 
-export function editorSetup({ label, paths }: Setup): Extension {
+export function editorSetup({ label, paths, linkTo }: Setup): Extension {
   return [
     history(),
     drawSelection(),
@@ -55,7 +57,7 @@ export function editorSetup({ label, paths }: Setup): Extension {
     // Without the languages that `markdown()` brings for HTML, styles and scripts: half of the bundle.
     markdownLanguage,
     frontMatter,
-    autocompletion({ override: [(context) => wikilinks(context, paths())], icons: false }),
+    autocompletion({ override: [(context) => wikilinks(context, paths(), linkTo)], icons: false }),
     // Tab leaves the editor after Escape, as everywhere in CodeMirror; Ctrl-M lets it move the focus for good.
     keymap.of([
       ...markdownKeymap,
@@ -70,23 +72,29 @@ export function editorSetup({ label, paths }: Setup): Extension {
 }
 
 /** Offer the notes of the vault after `[[`. */
-function wikilinks(context: CompletionContext, paths: readonly string[]): CompletionResult | null {
+function wikilinks(
+  context: CompletionContext,
+  paths: readonly string[],
+  linkTo: (path: string) => string,
+): CompletionResult | null {
   const open = context.matchBefore(/\[\[[^[\]\n|#]*/);
   if (!open) return null;
   return {
     from: open.from + 2,
-    options: paths.map((path) => ({ label: titleOf(path), detail: path, apply: apply(titleOf(path)) })),
+    options: paths.map((path) => ({ label: titleOf(path), detail: path, apply: apply(() => linkTo(path)) })),
     validFor: /^[^[\]\n|#]*$/,
   };
 }
 
-/** Insert a title and end the link, unless it has an end already. */
-function apply(title: string) {
+/** Insert a link in the place of what was typed of one, with its end if it has one already. */
+function apply(link: () => string) {
   return (view: EditorView, _: unknown, from: number, to: number): void => {
-    const closed = view.state.sliceDoc(to, to + 2) === "]]";
+    const start = from - "[[".length;
+    const end = view.state.sliceDoc(to, to + 2) === "]]" ? to + 2 : to;
+    const insert = link();
     view.dispatch({
-      changes: { from, to, insert: closed ? title : `${title}]]` },
-      selection: { anchor: from + title.length + 2 },
+      changes: { from: start, to: end, insert },
+      selection: { anchor: start + insert.length },
       userEvent: "input.complete",
     });
   };

@@ -1,5 +1,6 @@
 /** Where the links of a note lead. Pure: texts and paths in, paths out. */
 
+import { titleOf } from "../notes/tree";
 import { href } from "../routes";
 
 /** What a wikilink `[[target#heading|label]]` says. */
@@ -91,6 +92,22 @@ function slugOf(title: string): string {
     .toLowerCase()
     .replace(/[^\p{L}\p{M}\p{N}\p{Pc} -]/gu, "")
     .replaceAll(" ", "-");
+}
+
+/**
+ * Return a link to a note, as short as leads there: by its title, by its path, or in Markdown's way if its name holds
+ * what ends a wikilink.
+ */
+export function linkTo(path: string, from: string, index: LinkIndex): string {
+  const title = titleOf(path);
+  const wikilinks = [title, `${path.replace(/\.md$/i, "")}|${title}`, `${path}|${title}`].map((say) => `[[${say}]]`);
+  const leads = (link: string): boolean => {
+    const match = WIKILINK.exec(link);
+    if (match?.[0] !== link) return false;
+    const { target, heading, label } = wikilinkOf(match);
+    return !heading && label === title && index.wikilink(target, from) === path;
+  };
+  return wikilinks.find(leads) ?? `[${title.replace(/[[\]\\]/g, "\\$&")}](${relativeAddress(path, from)})`;
 }
 
 /** Return a path as a Markdown address, seen from a note. */

@@ -14,7 +14,7 @@ afterEach(() => document.body.replaceChildren());
 
 for (const open of [openSearchPanel, gotoLine])
   test(`what ${open.name} shows is said in the app's words`, () => {
-    const extensions = editorSetup({ label: "Text", paths: () => [] });
+    const extensions = editorSetup({ label: "Text", paths: () => [], linkTo: String });
     const view = new EditorView({ parent: document.body, state: EditorState.create({ doc: "one", extensions }) });
     open(view);
     const panel = view.dom.querySelector(".cm-panel");
