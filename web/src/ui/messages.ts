@@ -78,6 +78,7 @@ export const messages = {
     tree: "Notes by folder",
     recent: "Recently changed",
     all: (n: number, files: boolean) => (files ? count(n, "file", "notes and files") : count(n, "note", "notes")),
+    showAll: (n: number) => `Show all ${n.toLocaleString()}`,
     empty: "No notes yet. Write the first one.",
     create: "New note",
     createAction: "Create",

@@ -4,6 +4,25 @@ import { expect, openApp, test } from "./fixtures";
 const NOTES = 10_000;
 const FOLDERS = 20;
 
+test("a folder's page lists all that is in it", async ({ page, server }) => {
+  await server.seed(Array.from({ length: 201 }, (_, index) => [`note:F/n${String(index)}.md`, "x"] as const));
+  await openApp(page, "/#/notes/F");
+  const rows = page.getByRole("main").getByRole("listitem");
+  await expect(rows).toHaveCount(200);
+  await page.getByRole("button", { name: "Show all 201" }).click();
+  await expect(rows).toHaveCount(201);
+});
+
+test("in a narrow window the folder above a note leads to it in the tree", async ({ page, server }) => {
+  await server.seed(Array.from({ length: 40 }, (_, index) => [`note:F${String(index)}/note.md`, "x"] as const));
+  await page.setViewportSize({ width: 360, height: 700 });
+  await page.goto("/#/note/F39/note.md");
+  await page.getByRole("link", { name: "F39/" }).click();
+  const folder = page.getByRole("tree").getByRole("treeitem", { name: "F39" });
+  await expect(folder).toBeInViewport();
+  await expect(folder).toHaveAttribute("aria-expanded", "true");
+});
+
 test("a vault of 10,000 notes opens, scrolls and finds", async ({ page, server }) => {
   const notes = Array.from({ length: NOTES }, (_, index) => {
     const number = String(index).padStart(5, "0");
