@@ -445,6 +445,8 @@ class RealFiles:
             return
         try:
             self._exchange(parent, temporary, name, path)
+            # Or a power cut could bring back the moment before, with their file under the temporary name.
+            self._disk.fsync(parent)
         finally:
             if self._stat_at(parent, temporary) != landing:
                 # Not the new file: somebody saved once more before all was back in its place.
