@@ -266,6 +266,10 @@ export const messages = {
         title: "Different files have the same name",
         text: `${names} each saved something different here. Choose one, or keep all of them.`,
       }),
+      large: (names: string) => ({
+        title: "This note has several versions",
+        text: `${names} changed this note without knowing of each other, and it is too long to put their changes together. Choose one, or keep all of them.`,
+      }),
       deleted: (names: string) => ({
         title: "Changed here, deleted there",
         text: `${names} did not know of each other: the note was deleted on one device and written on another.`,

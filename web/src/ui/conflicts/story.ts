@@ -7,15 +7,16 @@ import { isServer } from "../past/timeline";
 /**
  * `tie`: merged, written at the same time; `spots`: merged, both changed the same place; `merged`: merged, and marked
  * for another reason; `versions`: texts that were not merged; `created`: the same without an earlier version of both;
- * `apart`: nor is it known whether there was one; `files`: not all of them are texts; `deleted`: one of them is a
+ * `apart`: nor is it known whether there was one; `files`: not all of them are texts; `large`: texts that are kept as files, because they are so long; `deleted`: one of them is a
  * deletion; `lone`: what was merged is not known here.
  */
-export type Story = "tie" | "spots" | "merged" | "versions" | "created" | "apart" | "files" | "deleted" | "lone";
+export type Story =
+  "tie" | "spots" | "merged" | "versions" | "created" | "apart" | "files" | "large" | "deleted" | "lone";
 
-export function storyOf({ kind, sources, base, spots }: ConflictDetails): Story {
+export function storyOf({ key, kind, sources, base, spots }: ConflictDetails): Story {
   if (sources.length < 2) return "lone";
   if (sources.some((source) => source.value === null)) return "deleted";
-  if (sources.some((source) => source.blob)) return "files";
+  if (sources.some((source) => source.blob)) return key.startsWith("note:") ? "large" : "files";
   if (kind === "siblings" && base) return "versions";
   // A base that is not there any more may well have been one of all: only those who say so began with nothing.
   if (kind === "siblings") return sources.every((source) => source.base?.length === 0) ? "created" : "apart";

@@ -27,7 +27,11 @@ describe("storyOf", () => {
     ["created", { kind: "siblings", sources: [source("laptop", { base: [] }), source("phone", { base: [] })] }],
     ["apart", { kind: "siblings", sources: [source("laptop", { base: [gone] }), source("phone", { base: [] })] }],
     ["apart", { kind: "siblings" }],
-    ["files", { kind: "siblings", sources: [source("laptop"), source("phone", { value: "", blob })] }],
+    [
+      "files",
+      { key: "file:a.png", kind: "siblings", sources: [source("laptop"), source("phone", { value: "", blob })] },
+    ],
+    ["large", { kind: "siblings", sources: [source("laptop"), source("phone", { value: "", blob })] }],
     ["deleted", { kind: "siblings", sources: [source("laptop", { value: null }), source("phone")] }],
     ["lone", { sources: [source("laptop")] }],
   ])("tells of %s", (story, given) => {
