@@ -561,6 +561,7 @@ export const messages = {
     pairing: "Pairing ...",
     spent: "This link was used already, or has ended.",
     spentHelp: "A link works once, for ten minutes. Make another and open that.",
+    named: (name: string) => `The link was made for “${name}”: that is what this browser is called now.`,
     none: "This browser is not paired yet",
     noneHelp: "A one-time link lets it in. There are two ways to get one:",
     ways: {

@@ -49,6 +49,7 @@ test("a link lets one browser in, once, and leaves the address", async ({ page, 
   expect(link).toMatch(new RegExp(`^${server.origin}/#pair=`));
   const phone = await anotherBrowser(context);
   await pair(phone, link, "ignored");
+  await expect(phone.getByText("The link was made for “phone”")).toBeVisible();
   await expect(page.getByRole("dialog").getByText("phone is paired.")).toBeVisible();
 
   const stranger = await anotherBrowser(context);
