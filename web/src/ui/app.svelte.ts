@@ -14,6 +14,7 @@ export type Phase = "starting" | "pairing" | "ready" | "failed" | "unstored";
 const ME_KEY = "tidenote-me";
 const DEVICE_KEY = "tidenote-device";
 const VAULT_KEY = "tidenote-vault";
+const CAUGHT_UP_KEY = "tidenote-caught-up";
 
 /** How long the server may take to say who this browser is, if it has said so before. */
 const ME_MS = 4_000;
@@ -31,6 +32,8 @@ export class App {
   /** All notes and files, sorted by path. */
   notes: readonly NoteInfo[] = $state.raw([]);
   status: Status | null = $state.raw(null);
+  /** Whether this browser has had all notes of the vault once: until then, what is not here may still come. */
+  caughtUp: boolean = $state(false);
   /** How many deletions a device holds until somebody decides. */
   holds: number = $state(0);
   api: Api = $state.raw(new Api());
@@ -150,6 +153,9 @@ export class App {
     this.replica = replica;
     this.notes = replica.list();
     this.status = replica.status();
+    // A journal that was thrown away begins anew.
+    this.caughtUp = this.status.epoch !== null && localStorage.getItem(`${CAUGHT_UP_KEY}/${this.vault}`) !== null;
+    this.#noticeCatchUp(this.status);
     replica.subscribe(() => {
       this.#refresh ??= setTimeout(() => {
         this.#refresh = undefined;
@@ -159,12 +165,23 @@ export class App {
     replica.onStatus((status) => {
       const wasOnline = this.online;
       this.status = status;
+      this.#noticeCatchUp(status);
       if (this.online && !wasOnline) void this.countHolds();
     });
     replica.onNotice((topic) => {
       if (topic === "holds") void this.countHolds();
     });
     void this.countHolds();
+  }
+
+  #noticeCatchUp(status: Status): void {
+    if (this.caughtUp || status.state !== "connected") return;
+    this.caughtUp = true;
+    try {
+      localStorage.setItem(`${CAUGHT_UP_KEY}/${this.vault}`, "");
+    } catch {
+      // Without room for it, it is found out anew the next time.
+    }
   }
 }
 

@@ -36,6 +36,27 @@ test("the first visit is small, compressed and kept for good", async ({ page, se
   }
 });
 
+test("before all notes are there, none is said to be missing", async ({ page, server }) => {
+  await server.put("boat.md", "here at last\n");
+  let release = (): void => undefined;
+  const released = new Promise<void>((resolve) => (release = resolve));
+  await page.routeWebSocket(/ws\/sync/, (socket) => {
+    const there = socket.connectToServer();
+    socket.onMessage((message) => there.send(message));
+    there.onMessage((message) => void released.then(() => socket.send(message)));
+  });
+  await page.goto("/#/notes");
+  const notYet = page.getByText("This browser does not have the notes yet.");
+  await expect(notYet).toBeVisible();
+  await page.goto("/#/note/boat.md");
+  await expect(notYet).toBeVisible();
+  await expect(page.getByRole("button", { name: "Create it" })).toBeHidden();
+  release();
+  await expect(page.locator(".cm-content")).toContainText("here at last");
+  await page.goto("/#/note/none.md");
+  await expect(page.getByText("There is no note of this name.")).toBeVisible();
+});
+
 test("nothing jumps while a note opens", async ({ page, server }) => {
   await server.put("Ideas/boat.md", "# A boat\n\nwords\n\n- [ ] more\n".repeat(20));
   await page.addInitScript(() => {
