@@ -275,6 +275,16 @@ class SimDisk:
         self._changed(target)
         return True
 
+    def rename_folder(self, name: str, target: str) -> bool:
+        """Rename a folder of the root, with all that is in it; return False if the name is not free."""
+        if not self.is_free(target):
+            return False
+        node = self.root.names.pop(name)
+        self._add(self.root, target, node)
+        self._changed(name)
+        self._changed(target)
+        return True
+
     def _at(self, path: str, *, make: bool = False) -> tuple[Node | None, str]:
         folder = self.root
         *above, name = path.split("/")

@@ -45,6 +45,7 @@ class Options:
         rollbacks: whether a device is once set back to an earlier image of itself.
         restores: whether the server is once restored from an older copy of its log.
         twins: whether people make files whose names differ in their Unicode form only.
+        folders: whether people rename and delete whole folders.
     """
 
     devices: int = 3
@@ -72,6 +73,7 @@ class Options:
     rollbacks: bool = False
     restores: bool = False
     twins: bool = False
+    folders: bool = False
 
     @classmethod
     def draw(cls, seed: int) -> Options:
@@ -107,6 +109,7 @@ class Options:
             rollbacks=rng.random() < 0.1,
             restores=rng.random() < 0.1,
             twins=rng.random() < 0.15,
+            folders=rng.random() < 0.3,
         )
 
     def __str__(self) -> str:

@@ -21,6 +21,10 @@ NAMES: Final = ("a.md", "b.md", "c.md", "d/e.md", "d/f.md", ACCENTED)
 TWINS: Final = ("A.md", "D/e.md")
 """Names that a disk which folds takes for others."""
 
+FOLDERS: Final = ("d", "g")
+"""What people call folders, where they rename them."""
+IN_FOLDERS: Final = tuple(f"{folder}/e.md" for folder in FOLDERS)
+
 LINK: Final = "away.md"
 """Where people make symbolic links."""
 
@@ -70,6 +74,9 @@ class Person:
         disk = self.device.disk
         if disk.away:
             return
+        if self.world.options.folders and rng.random() < 0.1:
+            self._with_folder(rng)
+            return
         path = self._name(rng)
         if path in self._busy:
             return
@@ -94,7 +101,8 @@ class Person:
         deed(path, there.decode(), rng)
 
     def _name(self, rng: random.Random) -> str:
-        names = NAMES + TWINS if self.world.options.folding else NAMES
+        options = self.world.options
+        names = [*NAMES, *(TWINS if options.folding else ()), *(IN_FOLDERS if options.folders else ())]
         path = rng.choice(names)
         if self.world.options.twins and rng.random() < 0.2:
             path = unicodedata.normalize(rng.choice(["NFC", "NFD"]), ACCENTED)
@@ -142,6 +150,24 @@ class Person:
             self.world.moved(self.device, path, beside, text)
             self.world.moved(self.device, other, path, theirs.decode())
             self.world.moved(self.device, beside, other, text)
+
+    def _with_folder(self, rng: random.Random) -> None:
+        """Rename or delete a folder with all that is in it."""
+        disk = self.device.disk
+        files = disk.files()
+        folders = sorted({path.partition("/")[0] for path in files if "/" in path})
+        if not folders:
+            return
+        folder, target = rng.choice(folders), rng.choice(FOLDERS)
+        below = [path for path in files if path.startswith(f"{folder}/")]
+        if not self._busy.keys().isdisjoint(below):
+            return
+        if rng.random() < 0.5:
+            for path in below:
+                self._delete(path, files[path].decode(), rng)
+        elif disk.rename_folder(folder, target):
+            for path in below:
+                self.world.moved(self.device, path, target + path.removeprefix(folder), files[path].decode())
 
     def _truncate(self, path: str, text: str, rng: random.Random) -> None:
         """Save as editors do that empty the file first."""
