@@ -60,8 +60,8 @@ def test_paths_are_grouped_by_reason_and_deletions_say_what_to_do() -> None:
     text = told(state="attention", held=held, refused=refused)
     assert "  held: 0.md, 1.md, 2.md, 3.md, 4.md and 7 more: many files are gone" in text
     assert "  refused: a.md: FAILED" in text
-    assert "--confirm-deletes" in text
-    assert "--confirm-deletes" not in told(state="attention", refused=refused)
+    assert "`tidenote holds list /home/ada/Notes`" in text
+    assert "tidenote holds" not in told(state="attention", refused=refused)
 
 
 def test_a_folder_that_was_never_synced(tmp_path: Path) -> None:

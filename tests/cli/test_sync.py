@@ -6,16 +6,14 @@ import json
 import os
 import pty
 import re
-import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from e2e.processes import World, environment, eventually, tidenote, tree_of, world
+from e2e.processes import World, environment, eventually, on_terminal, tidenote, tree_of, world
 from tidenote.vault.folder import CONFIRM_FILE
 
 pytestmark = pytest.mark.e2e
@@ -42,36 +40,6 @@ def one_line(done: subprocess.CompletedProcess[str], status: int) -> str:
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.startswith("tidenote: ")
     return done.stderr
-
-
-def on_terminal(answer: str, *args: str | Path) -> tuple[int, str]:
-    """Run a command on a terminal of its own, answer its question, and return its status and what it printed."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "tidenote", *map(str, args)]
-    process = subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="dumb"), start_new_session=True
-    )
-    os.close(theirs)
-    printed = b""
-    asked = False
-    deadline = time.monotonic() + 60
-    try:
-        while time.monotonic() < deadline and select.select([ours], [], [], 60)[0]:
-            try:
-                chunk = os.read(ours, 65536)
-            except OSError:  # how Linux says that the other end is closed
-                break
-            if not chunk:
-                break
-            printed += chunk
-            if not asked and b"Join?" in printed:
-                asked = True
-                os.write(ours, answer.encode())
-        return process.wait(timeout=60), printed.decode()
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
 
 
 # -- joining
@@ -326,7 +294,7 @@ def test_many_deletions_are_held_until_they_are_confirmed(here: World) -> None:
     eventually(lambda: status_of(notes) == 4, "held")
     told = tidenote("status", notes, check=False).stdout
     assert "confirm that they shall be deleted everywhere" in told
-    assert "--confirm-deletes" in told
+    assert "`tidenote holds list" in told
     eventually(lambda: "needs you: 20 held" in daemon.output, "the announcement")
     here.once("other")
     assert len(tree_of(other)) == 30

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
+import re
+import select
 import signal
 import socket
 import subprocess
@@ -57,6 +60,36 @@ def tidenote(*args: str | Path, check: bool = True, stdin: str | None = None) ->
     )
     assert not check or done.returncode == 0, f"{args} exited {done.returncode}:\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def on_terminal(answer: str, *args: str | Path) -> tuple[int, str]:
+    """Run a command on a terminal of its own, answer its question, and return its status and what it printed."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "tidenote", *map(str, args)]
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(TERM="dumb"), start_new_session=True
+    )
+    os.close(theirs)
+    printed = b""
+    asked = False
+    deadline = time.monotonic() + 60
+    try:
+        while time.monotonic() < deadline and select.select([ours], [], [], 60)[0]:
+            try:
+                chunk = os.read(ours, 65536)
+            except OSError:  # how Linux says that the other end is closed
+                break
+            if not chunk:
+                break
+            printed += chunk
+            if not asked and re.search(rb"\[(y/N|Y/n)\]: $", printed):
+                asked = True
+                os.write(ours, answer.encode())
+        return process.wait(timeout=60), printed.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
 
 
 class Process:

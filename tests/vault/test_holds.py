@@ -318,6 +318,21 @@ async def test_a_decision_about_less_than_is_held_now_is_for_that_only(tmp_path:
             assert a.holds() == {"delete_out": frozenset(MANY[3:])}
 
 
+@pytest.mark.parametrize("decision", DECISIONS)
+async def test_what_was_decided_before_is_done_by_syncing_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decision: HoldDecision
+) -> None:
+    async with site(tmp_path) as here:
+        await fill(here)
+        await miss_deletions(here, monkeypatch, *MANY)
+        async with here.daemon("a") as a:
+            report = await a.once(decided=Decided("quarantine", decision, MANY[1:]))
+        assert [(held.path, held.why) for held in report.held] == [(MANY[0], Why.QUARANTINE)]
+        expected = {*NOTES} - (set(MANY[1:]) if decision == "refuse" else set())
+        assert tree(here.folder("a")).keys() == expected
+        assert len(shown(here)) == len(expected - {MANY[0]})
+
+
 async def test_the_server_is_told_again_when_it_may_have_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

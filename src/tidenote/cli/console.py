@@ -229,6 +229,24 @@ def is_interactive() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def ask(question: str, *, yes: bool) -> None:
+    """Ask whether what was shown may be done.
+
+    Args:
+        question: for people.
+        yes: whether the answer was given before.
+
+    Raises:
+        typer.Exit: it may not, or nobody can be asked, after saying so.
+    """
+    if yes:
+        return
+    if not is_interactive():
+        fail("nothing was changed; --yes does all of this without asking", USAGE)
+    if not typer.confirm(question):
+        fail("nothing was changed")
+
+
 _STEP_OF_ERRNO: Final = {
     errno.EACCES: "check who may read and write it",
     errno.EPERM: "check who may read and write it",

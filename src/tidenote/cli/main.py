@@ -15,6 +15,7 @@ from tidenote.cli import (
     console,
     demo,
     doctor,
+    holds,
     pair,
     past,
     serve,
@@ -94,6 +95,7 @@ app.command(
 )(past.restore)
 app.command("undo", epilog=_example("tidenote undo --device phone --since 14:30 --dry-run"))(past.undo)
 app.add_typer(trash.app, name="trash")
+app.add_typer(holds.app, name="holds")
 app.add_typer(service.app, name="service")
 app.command(
     "backup", epilog=_example("tidenote backup /mnt/disk/tidenote.tar", "tidenote backup notes.tar --data DIR")

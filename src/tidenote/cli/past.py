@@ -281,11 +281,7 @@ def _ask_first(
         raise typer.Exit(console.NEEDS_YOU if seen.refused and not dry_run else 0)
     if not as_json:
         _show_plan(folder, seen, diff=diff, as_json=False, nothing="")
-    if not yes:
-        if not console.is_interactive():
-            console.fail("nothing was changed; --yes does all of this without asking", console.USAGE)
-        if not typer.confirm(question):
-            console.fail("nothing was changed")
+    console.ask(question, yes=yes)
 
 
 def _show_plan(folder: Path, seen: Restored, *, diff: bool, as_json: bool, nothing: str) -> None:

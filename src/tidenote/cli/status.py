@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from tidenote.cli import console
+from tidenote.cli.holds import by_kind
 from tidenote.cli.linked import Folder
 from tidenote.errors import TidenoteError
 
@@ -104,8 +105,8 @@ def reasons(folder: Path, status: FolderStatus) -> Iterator[str]:
         yield f"{notes} concurrent versions; `tidenote conflicts list {folder}` names them"
     for title, paths in (("held", status.held), ("refused", status.refused), ("not synced", status.skipped)):
         yield from _paths(title, paths)
-    if any(held.why in ("DELETIONS_OUT", "DELETIONS_IN") for held in status.held):
-        yield f"`tidenote sync {folder} --confirm-deletes` carries the deletions out, the web app can refuse them"
+    if by_kind(status):
+        yield f"`tidenote holds list {folder}` says what you can decide about what is held"
 
 
 def _headline(folder: Path, status: FolderStatus) -> str:

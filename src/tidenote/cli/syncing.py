@@ -30,6 +30,7 @@ from tidenote.vault.daemon import FolderDaemon, FolderReplaced, FolderSettings
 from tidenote.vault.folder import (
     JOURNAL_FILE,
     LINK_FILE,
+    Decided,
     FolderStatus,
     StateFolder,
     blob_finder,
@@ -279,13 +280,30 @@ def _preview(folder: Path, settings: SyncConfig, how: FolderSettings, words: pre
 # -- syncing
 
 
-async def _once(folder: Path, settings: SyncConfig, flags: Flags, how: FolderSettings) -> int:
+def decide_once(folder: Path, decided: Decided) -> None:
+    """Sync once as ever, and do what a person decided about what is held.
+
+    Raises:
+        TidenoteError: it cannot be synced.
+        typer.Exit: with the status of the command, if it is not 0.
+    """
+    flags = remembered_flags(folder)
+    given = {"device_id": None, "enable_websocket": False if flags.poll else None}
+    settings = _settings(given, read_link(folder), None)
+    console.log_to_stderr("ERROR", but="tidenote.client")
+    how = FolderSettings(flags.hidden, flags.only, flags.except_)
+    console.run(_once(folder, settings, flags, how, decided))
+
+
+async def _once(
+    folder: Path, settings: SyncConfig, flags: Flags, how: FolderSettings, decided: Decided | None = None
+) -> int:
     """Sync once, and say what that took."""
     with Meter() as meter:
         async with _opened(folder, settings, how, meter, meter.told) as daemon:
             _remember(folder, flags)
             await _reach(daemon.client)
-            report = await daemon.once()
+            report = await daemon.once(decided=decided)
             parked = daemon.client.status().parked
     done = console.counted(report.operations, "operation", "operations")
     console.say(f"{done}: {report.sent} sent, {report.received} received")

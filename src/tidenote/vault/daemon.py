@@ -30,7 +30,7 @@ from tidenote.errors import FolderError, StorageError, TidenoteError, Unreachabl
 from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.bases import Bases
 from tidenote.vault.files import LEFTOVER, Files, RealFiles
-from tidenote.vault.folder import FolderStatus, HeldPath, StateFolder
+from tidenote.vault.folder import Decided, FolderStatus, HeldPath, StateFolder
 from tidenote.vault.holds import Held, HoldReports
 from tidenote.vault.ignore import IGNORE_FILE, IgnoreRules
 from tidenote.vault.passes import EMPTY, Passes, Report, Unfit
@@ -207,11 +207,12 @@ class FolderDaemon:
             self._drive(armed),
         )
 
-    async def once(self, timeout_s: float | None = 60.0) -> Report:
+    async def once(self, timeout_s: float | None = 60.0, decided: Decided | None = None) -> Report:
         """Sync until both sides are the same, and say what that took.
 
         Args:
             timeout_s: how long the server may leave us waiting for an answer.
+            decided: what a person decided about what will be held.
 
         Raises:
             FolderError: the folder is unfit, or paused.
@@ -224,7 +225,7 @@ class FolderDaemon:
         passes.report = Report()
         passes.look_everywhere()
         await self._patiently(self.client.caught_up, timeout_s)
-        await self._side_by_side(self._follow_changes(), self._follow_news(), self._until_decided(timeout_s))
+        await self._side_by_side(self._follow_changes(), self._follow_news(), self._until_decided(timeout_s, decided))
         return replace(passes.report, held=tuple(passes.held.values()), skipped=tuple(sorted(passes.skipped.items())))
 
     async def dry_run(self, timeout_s: float | None = 60.0) -> Plan:
@@ -271,6 +272,9 @@ class FolderDaemon:
         """Return how things stand."""
         client, passes = self.client.status(), self._passes
         held = [_told(each.path, each.why.name, each.reason or each.why.value) for each in passes.held.values()]
+        if self._paused == EMPTY:
+            why = Why.DELETIONS_OUT
+            held = [_told(path, why.name, why.value) for path in sorted(self.holds()["delete_out"])]
         skipped = [_told(path, Why.SKIPPED.name, reason) for path, reason in sorted(passes.skipped.items())]
         busy = self._passing or passes.has_work or bool(self._applier.fetches or passes.awaiting)
         if self._paused:
@@ -444,9 +448,19 @@ class FolderDaemon:
         due = self._passes.next_due_s
         return None if due is None else asyncio.get_running_loop().time() + max(0.0, due - time.monotonic())
 
-    async def _until_decided(self, timeout_s: float | None) -> None:
+    async def _until_decided(self, timeout_s: float | None, decided: Decided | None) -> None:
         """Pass until nothing is left to do that nobody has to decide about; and do what was decided."""
-        await self._until_stable(timeout_s)
+        try:
+            await self._until_stable(timeout_s)
+        except FolderError:
+            # Of an emptied folder is decided, too.
+            if decided is None or self._paused != EMPTY:
+                raise
+        if decided is not None:
+            self.decide(decided.kind, decided.decision, decided.paths)
+            if self._paused is not None:
+                await self._may_resume()
+            await self._until_stable(timeout_s)
         if self.holds():
             with suppress(TidenoteError):
                 while await self._reports.report():

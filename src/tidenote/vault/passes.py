@@ -45,7 +45,7 @@ OPEN_RETRY_S: Final = 2.0
 MAX_DIRTY: Final = 10_000
 """With more dirty paths than this it is cheaper to look everywhere."""
 
-_KINDS: Final[dict[Why, HoldKind]] = {
+KINDS: Final[dict[Why, HoldKind]] = {
     Why.DELETIONS_OUT: "delete_out",
     Why.DELETIONS_IN: "delete_in",
     Why.DELETED_ELSEWHERE: "delete_in",
@@ -221,7 +221,7 @@ class Passes:
         """Return the paths that wait for a person's decision, by its kind."""
         found: dict[HoldKind, set[str]] = {}
         for path, held in self.held.items():
-            if kind := _KINDS.get(held.why):
+            if kind := KINDS.get(held.why):
                 found.setdefault(kind, set()).add(path)
         return {kind: frozenset(paths) for kind, paths in found.items()}
 
