@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tidenote.client.journal import Journal
-from tidenote.errors import AccessError, StorageError
+from tidenote.errors import AccessError, FolderError, StorageError
 from tidenote.server import upkeep
 from tidenote.vault import daemon as daemon_module
 from tidenote.vault import holds as holds_module
@@ -331,6 +331,25 @@ async def test_what_was_decided_before_is_done_by_syncing_once(
         expected = {*NOTES} - (set(MANY[1:]) if decision == "refuse" else set())
         assert tree(here.folder("a")).keys() == expected
         assert len(shown(here)) == len(expected - {MANY[0]})
+
+
+@pytest.mark.parametrize("decision", DECISIONS)
+async def test_an_emptied_folder_is_decided_about_by_who_saw_all_of_it(tmp_path: Path, decision: HoldDecision) -> None:
+    async with site(tmp_path) as here:
+        await fill(here)
+        for path in NOTES:
+            (here.folder("a") / path).unlink()
+        others: list[tuple[HoldKind, list[str]]] = [("delete_out", MANY), ("quarantine", [*NOTES])]
+        for kind, seen in others:
+            async with here.daemon("a") as a:
+                with pytest.raises(FolderError, match="empty"):
+                    await a.once(decided=Decided(kind, decision, seen))
+            assert tree(here.folder("a")) == {}
+            assert len(shown(here)) == len(NOTES)
+        async with here.daemon("a") as a:
+            assert (await a.once(decided=Decided("delete_out", decision, [*NOTES]))).operations == len(NOTES)
+        assert tree(here.folder("a")) == (NOTES if decision == "refuse" else {})
+        assert len(shown(here)) == len(tree(here.folder("a")))
 
 
 async def test_the_server_is_told_again_when_it_may_have_forgotten(

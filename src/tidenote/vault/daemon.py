@@ -258,6 +258,9 @@ class FolderDaemon:
         """
         held = self.holds().get(kind, frozenset()).intersection(paths)
         if self._paused == EMPTY:
+            if not held or held != self.holds()[kind]:
+                # It is emptied as a whole or not at all, and nobody has seen all of it.
+                return 0
             if decision == "confirm":
                 self._passes.confirm_deletes(emptied=True)
             else:
