@@ -107,6 +107,7 @@ test("a note with several versions is neither deleted nor renamed in part", asyn
   const before = await siblings(server, KEY);
   const settle = page.getByRole("heading", { name: 'Settle "Trip.md"' });
   await openNote(page, "Trip.md");
+  await expect(page.getByRole("alert")).toContainText("Several devices changed this");
   await page.getByRole("button", { name: "Note", exact: true }).click();
   await page.getByRole("menuitem", { name: "Delete" }).click();
   await expect(settle).toBeVisible();

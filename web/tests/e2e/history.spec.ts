@@ -93,6 +93,19 @@ test("the vault goes back to a moment, with everything in it", async ({ page, se
   await expect(page.getByRole("listitem").filter({ hasText: "Trip.md" })).toContainText("deleted on the server");
 });
 
+test("of a file that comes back no lines are counted", async ({ page, server, folder }) => {
+  await folder.write("Trip.md", "milk\n");
+  await folder.write("plan.png", new Uint8Array([137, 80, 78, 71, 0, 255]));
+  await eventually(async () => (await siblings(server, "file:plan.png")).length === 1, "the file is on the server");
+  await eventually(async () => (await siblings(server, KEY)).length === 1, "the note is on the server");
+  await openApp(page, "/#/moment");
+  const form = page.locator("form").filter({ hasText: "The vault as it was" });
+  await form.getByRole("button", { name: "Show what would happen" }).click();
+  const plan = page.getByRole("region", { name: "2 notes would change" });
+  await expect(plan.getByRole("listitem").filter({ hasText: "Trip.md" })).toContainText("+0 -1 lines");
+  await expect(plan.getByRole("listitem").filter({ hasText: "plan.png" })).not.toContainText("lines");
+});
+
 test("a deleted note comes back from the trash", async ({ page, server, folder }) => {
   await folder.write("Trip.md", "milk\n");
   await eventually(async () => (await siblings(server, KEY)).length === 1, "the note is on the server");
