@@ -106,7 +106,9 @@ class TestRoot:
             with pytest.raises(FolderReplaced, match="lock"):
                 await asyncio.wait_for(running, 30)
 
-    async def test_a_folder_that_was_emptied_pauses_until_confirmed(self, tmp_path: Path) -> None:
+    async def test_a_folder_that_was_emptied_pauses_until_confirmed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         async with site(tmp_path) as here:
             for number in range(12):
                 here.put("a", f"{number}.md", f"{number}\n")
@@ -118,6 +120,17 @@ class TestRoot:
                 await here.once("a")
             async with here.running("a") as a:
                 await eventually(lambda: a.status().paused == EMPTY, "it pauses")
+                # A disk that fails meanwhile does not end the daemon.
+                refused: list[str] = []
+
+                def names(_: RealFiles, folder: str) -> list[str]:
+                    refused.append(folder)
+                    raise FileProblem(folder, "Input/output error")
+
+                with monkeypatch.context() as failing:
+                    failing.setattr(RealFiles, "names", names)
+                    await eventually(lambda: refused, "it looks whether something is there again")
+                    await eventually(lambda: a.status().paused == EMPTY, "it stays paused")
                 confirm_deletes(here.folder("a"))
                 await eventually(lambda: a.status().state == "synced", "it goes on")
             report = await here.once("b", confirm_deletes=True)

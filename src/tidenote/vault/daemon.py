@@ -29,7 +29,7 @@ from tidenote.core.keys import STATE_FOLDER, key_of_path
 from tidenote.errors import FolderError, StorageError, TidenoteError, UnreachableError
 from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.bases import Bases
-from tidenote.vault.files import LEFTOVER, Files, RealFiles
+from tidenote.vault.files import LEFTOVER, FileProblem, Files, RealFiles
 from tidenote.vault.folder import Decided, FolderStatus, HeldPath, StateFolder
 from tidenote.vault.holds import Held, HoldReports
 from tidenote.vault.ignore import IGNORE_FILE, IgnoreRules
@@ -594,7 +594,10 @@ class FolderDaemon:
         return True
 
     def _has_files(self) -> bool:
-        return any(name != STATE_FOLDER for name in self._files.names(""))
+        """Say whether something is in the folder again; a disk that does not tell has nothing."""
+        with suppress(FileProblem):
+            return any(name != STATE_FOLDER for name in self._files.names(""))
+        return False
 
     # -- helpers
 
