@@ -596,6 +596,18 @@ class TestOpenForWriting:
             program.write(b" and more")
         assert tree(root) == {"b.md": b"two and more"}
 
+    def test_a_shared_disk_that_knows_no_better_says_the_same_and_is_not_believed(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        nfs = 0x6969
+        monkeypatch.setattr("tidenote.vault.disk._kind_of_disk", lambda _: nfs, raising=False)
+        (root / "a.md").write_bytes(b"one")
+        with writing(root / "a.md") as program:
+            files.write("a.md", b"two", ONE)
+            program.write(b" and more")
+        assert tree(root) == {"a.md": b"two"}
+        assert [files.look_back(), files.look_back()] == [0, 1]
+
     def test_who_wrote_already_is_looked_at_again(self, files: RealFiles, root: Path) -> None:
         (root / "a.md").write_bytes(b"mine")
         with writing(root / "a.md"), pytest.raises(Unexpected):

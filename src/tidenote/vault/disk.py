@@ -269,6 +269,8 @@ def _is_there(parent: int, name: str) -> bool:
     return True
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
 if sys.platform == "linux":
 
     def _is_written(descriptor: int) -> bool | None:
@@ -279,12 +281,22 @@ if sys.platform == "linux":
             fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except BlockingIOError:
-            return True
+            return None if _kind_of_disk(descriptor) in _SHARED_DISKS else True
         except OSError:
             return None
         with suppress(OSError):
             fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return False
+
+    _SHARED_DISKS: Final = frozenset((0x6969, 0xFF534D42, 0xFE534D42, 0x517B))
+    """NFS, CIFS, SMB 2 and SMB, by their numbers in statfs(2): they refuse a lease in the same words where their server
+    has lent us nothing."""
+
+    def _kind_of_disk(descriptor: int) -> int:
+        """Return the number of a file system's kind; 0 if that cannot be told."""
+        # As much as any system's struct statfs needs; the kind comes first.
+        found = (ctypes.c_long * 64)()
+        return found[0] & 0xFFFFFFFF if _libc.fstatfs(descriptor, found) == 0 else 0
 
 else:
 
@@ -297,8 +309,6 @@ _MACOS: Final = sys.platform == "darwin"
 _NO_REPLACE: Final = 4 if _MACOS else 1
 _EXCHANGE: Final = 2
 _UNSUPPORTED: Final = frozenset((errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
-
-_libc = ctypes.CDLL(None, use_errno=True)
 _system_rename = getattr(_libc, "renameatx_np" if _MACOS else "renameat2", None)
 
 
