@@ -104,10 +104,14 @@ class Change:
         return Head(self.content_hash, self.conflict)
 
     @property
+    def text_size(self) -> int:
+        """The bytes of its text in UTF-8; 0 for a blob or a deletion."""
+        return len((self.value or "").encode())
+
+    @property
     def weight(self) -> int:
         """About how many bytes the change takes in a message."""
-        dots = len(self.base or ()) + len(self.merged_from)
-        return weight(self.key, len((self.value or "").encode()), dots)
+        return weight(self.key, self.text_size, len(self.base or ()) + len(self.merged_from))
 
     def same_content(self, other: Change) -> bool:
         """Say whether both leave the same bytes at the key."""
@@ -192,7 +196,7 @@ class Record:
             version.received_at,
             change.base,
             change.content_hash,
-            blob.size if blob else len((change.value or "").encode()),
+            blob.size if blob else change.text_size,
             blob,
             change.moved_to,
             change.merged_from,

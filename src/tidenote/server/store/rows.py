@@ -100,7 +100,7 @@ def from_version(vault_id: int, version: Version, wall_ms: int) -> dict[str, Any
         "conflict": change.conflict,
         "received_at": wall_ms,
         "content_hash": change.content_hash,
-        "text_size": len((change.value or "").encode()),
+        "text_size": change.text_size,
         "gone": False,
         "value": change.value,
     }
