@@ -1,5 +1,5 @@
 /** What all pages share: who this browser is, the vault's replica, and what of it is shown now. */
-import { keyOfPath, type NoteInfo, Replica, type Status } from "../sync";
+import { type NoteInfo, Replica, type Status } from "../sync";
 import { rescue } from "./editor/rescue";
 import { Api, ApiError, type Me, type Role } from "./api";
 import { messages } from "./messages";
@@ -186,15 +186,6 @@ export class App {
 }
 
 export const app = new App();
-
-/** Return the key of a path, or null if a path like this cannot be. */
-export function keyOf(path: string): string | null {
-  try {
-    return keyOfPath(path);
-  } catch {
-    return null;
-  }
-}
 
 /** Say whether this browser lets the app keep anything: some throw when they are only asked. */
 function hasStorage(): boolean {

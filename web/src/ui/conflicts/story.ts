@@ -7,8 +7,8 @@ import { isServer } from "../past/timeline";
 /**
  * `tie`: merged, written at the same time; `spots`: merged, both changed the same place; `merged`: merged, and marked
  * for another reason; `versions`: texts that were not merged; `created`: the same without an earlier version of both;
- * `apart`: nor is it known whether there was one; `files`: not all of them are texts; `large`: texts that are kept as files, because they are so long; `deleted`: one of them is a
- * deletion; `lone`: what was merged is not known here.
+ * `apart`: nor is it known whether there was one; `files`: not all of them are texts; `large`: texts that are kept as
+ * files, because they are so long; `deleted`: one of them is a deletion; `lone`: what was merged is not known here.
  */
 export type Story =
   "tie" | "spots" | "merged" | "versions" | "created" | "apart" | "files" | "large" | "deleted" | "lone";

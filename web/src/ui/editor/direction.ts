@@ -12,9 +12,10 @@ export const direction: Extension = [
 
 function linesInView({ state: { doc }, viewport }: EditorView): DecorationSet {
   const builder = new RangeSetBuilder<Decoration>();
-  for (let at = viewport.from; at <= viewport.to; at = doc.lineAt(at).to + 1) {
-    const { from } = doc.lineAt(at);
+  for (let at = viewport.from; at <= viewport.to;) {
+    const { from, to } = doc.lineAt(at);
     builder.add(from, from, AUTO);
+    at = to + 1;
   }
   return builder.finish();
 }

@@ -1,10 +1,11 @@
 /** What a person does with whole notes: create, rename, delete; each says what became of it. */
 import { type Dot, type Note, pathOfKey, problemOfPath, type Replica, TidenoteError } from "../../sync";
-import { app, keyOf } from "../app.svelte";
+import { app } from "../app.svelte";
 import { messages } from "../messages";
 import { type Toast, toast } from "../parts/toasts.svelte";
 import { sayProblem } from "../problems";
 import { go } from "../router.svelte";
+import { keyOf } from "./paths";
 import { titleOf } from "./tree";
 
 const words = messages.notes;

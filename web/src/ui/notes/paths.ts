@@ -12,15 +12,18 @@ export function pathFrom(typed: string, own?: string): string {
     .trim()
     .normalize("NFC")
     .replace(/^\/+|\/+$/g, "");
-  const isFile = own !== undefined && kindOf(own) === "file:";
-  return isFile || kindOf(path) !== "file:" ? path : `${path}.md`;
+  return (own !== undefined && isFile(own)) || !isFile(path) ? path : `${path}.md`;
 }
 
-/** Return what a path's key begins with; null if the path cannot be. */
-function kindOf(path: string): "note:" | "file:" | null {
+/** Return the key of a path, or null if a path like this cannot be. */
+export function keyOf(path: string): string | null {
   try {
-    return keyOfPath(path).startsWith("note:") ? "note:" : "file:";
+    return keyOfPath(path);
   } catch {
     return null;
   }
+}
+
+function isFile(path: string): boolean {
+  return keyOf(path)?.startsWith("file:") ?? false;
 }
