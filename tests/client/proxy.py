@@ -16,6 +16,7 @@ class Proxy:
     Attributes:
         port: where it listens.
         target: the port that it forwards to; 0 refuses everyone.
+        refusals: how many of the next connections are refused.
         sockets_blocked: answer upgrades to WebSocket with 403, as some companies do.
         swallow: take what the server says and pass none of it on.
         upload_limit: cut a connection once the device has sent so many bytes; None never.
@@ -25,6 +26,7 @@ class Proxy:
 
     port: int = 0
     target: int = 0
+    refusals: int = 0
     sockets_blocked: bool = False
     swallow: bool = False
     upload_limit: int | None = None
@@ -46,7 +48,9 @@ class Proxy:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             self.heads.append(head.decode("latin-1").split("\r\n", 1)[0])
-            if self.sockets_blocked and b"upgrade: websocket" in head.lower():
+            if self.refusals:
+                self.refusals -= 1
+            elif self.sockets_blocked and b"upgrade: websocket" in head.lower():
                 writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 7\r\nConnection: close\r\n\r\nblocked")
                 await writer.drain()
             elif self.target:

@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect
 from client.devices import config, device, history, siblings, until, until_shows, until_state, values
 from client.journals import open_journal, received
 from client.proxy import Proxy, proxy
+from core.changes import write
 from server.running import enrol, plain_client, running_server
 from tidenote.client.client import SyncClient
 from tidenote.client.journal import Write
@@ -177,6 +178,23 @@ async def test_a_lost_answer_and_a_deletion_elsewhere_do_not_bring_the_note_back
         await until(client, lambda: not client.journal.doubts(), "no doubt")
         assert client.journal.confirmed(NOTE) == deletion
         assert client.list() == []
+
+
+async def test_a_doubt_is_settled_though_the_server_cannot_be_asked_at_first(
+    server: Running, network: Proxy, tmp_path: Path
+) -> None:
+    """The connection holds, and nothing comes over it that would say: ask again."""
+    async with plain_client(server, "other") as other:
+        await other.push(other.change(NOTE, "right", 10))
+    async with device(tmp_path, network.endpoint) as client:
+        await client.caught_up(30)
+        epoch, cursor = client.journal.meta.epoch, client.journal.meta.cursor
+        client.journal.apply(received(write("9x", "a guess"), epoch=epoch, cursor=cursor))
+        client.journal.apply(received(unlisted=frozenset([NOTE]), epoch=epoch, cursor=cursor))
+        network.refusals = 2
+        await client.put("b.md", "so that there is an answer")
+        await until_shows(client, NOTE, "right")
+        assert (network.refusals, client.journal.doubts()) == (0, [])
 
 
 async def test_a_server_that_is_killed_and_started_again_loses_nothing(tmp_path: Path) -> None:

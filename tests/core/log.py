@@ -40,6 +40,9 @@ class Log:
     def register(self, key: str) -> Register:
         return self.entries[key].register if key in self.entries else EMPTY
 
+    def changed_at(self, key: str) -> int:
+        return self.entries[key].changed_at if key in self.entries else 0
+
     def record(self, key: str, dot: Dot) -> Record | None:
         found = self.version(key, dot)
         return Record.of(found) if found else None

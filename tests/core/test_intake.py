@@ -49,7 +49,10 @@ def test_a_change_that_was_replaced_before_it_arrived_is_kept_and_told_as_lost()
     log = Log()
     log.take_in([write("9b")])
     batch = log.take_in([write("5a"), write("9c")])
-    assert batch.results == [Taken(write("5a"), 11, lost=True), Taken(write("9c"), 12)]
+    assert batch.results == [
+        Taken(write("5a"), 11, lost=True, changed_before=10),
+        Taken(write("9c"), 12, changed_before=11),
+    ]
     assert names(version.change for version in batch.versions) == "5a 9c"
 
 

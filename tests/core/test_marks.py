@@ -41,8 +41,9 @@ def behalf(log: Log, value: str | None, *, key: str = KEY, base: frozenset[Dot] 
 def test_an_edit_of_a_marked_note_is_marked(blind: bool) -> None:
     log, merge = marked_log()
     edit = replace(write("20a", "edited"), base=None if blind else frozenset([merge]))
+    marked_at = log.clock
     batch = log.take_in([edit])
-    assert batch.results == [Taken(edit, batch.clock)]
+    assert batch.results == [Taken(edit, batch.clock, changed_before=marked_at)]
     assert only(log) == replace(edit, conflict=True)
     again = log.take_in([edit]).results[0]
     assert isinstance(again, Taken)

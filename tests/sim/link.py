@@ -44,6 +44,8 @@ class SimLink:
         self._busy = False
         """Whether an attempt is under way that is no open connection: a poll, a reconcile."""
         self._settling = False
+        self._unsettled = 0
+        """How often in a row the server could not be asked for what is in doubt."""
 
     # -- attempts
 
@@ -234,8 +236,12 @@ class SimLink:
             self.process.altered(altered)
 
     def _settle_doubts(self) -> None:
-        def over(_: TidenoteError | None) -> None:
+        def over(error: TidenoteError | None) -> None:
             self._settling = False
+            self._unsettled = self._unsettled + 1 if error else 0
+            if error and self.connection:
+                wait_ms = policy.pause(self._unsettled, self.config, (1 + self.process.rng.random()) / 2)
+                self.world.after(wait_ms, self.process.guarded(self._settle_doubts))
 
         if not self._settling and self.journal.doubts():
             self._settling = True

@@ -165,6 +165,29 @@ def test_an_own_change_that_the_server_settled_is_not_left_out() -> None:
     assert end.receive(push(write("2a", "x", base=""))) == [ack(4, settled)]
 
 
+def test_an_own_change_over_what_the_client_has_not_heard_of_is_not_left_out() -> None:
+    """What came late replaced a sibling that the client still holds, and is itself replaced by the one it edits."""
+    log = full_log(write("1b", base=""), write("4b", base="3b"))
+    end = connected(log)
+    end.others_commit(write("3b", base="1b"), heard=False)
+    assert end.receive(push(write("9a", base="4b"), id=1)) == [ack(10, write("9a", base="4b"), id=1)]
+    # From here on the client knows the state.
+    assert end.receive(push(write("11a", base="9a"), id=2)) == [ack(12, id=2)]
+
+
+def test_own_changes_in_a_row_over_what_the_client_has_not_heard_of_are_not_left_out() -> None:
+    log = full_log(write("1b", base=""), write("4b", base="3b"))
+    end = connected(log)
+    end.others_commit(write("3b", base="1b"), heard=False)
+    first, second = write("9a", base="4b"), write("10a", base="9a")
+    assert end.receive(push(first, second, id=1)) == [ack(11, second, id=1)]
+
+
+def test_own_changes_in_a_row_are_left_out() -> None:
+    end = connected(full_log(write("1b", base="")))
+    assert end.receive(push(write("3a", base="1b"), write("4a", base="3a"), id=1)) == [ack(5, id=1)]
+
+
 def test_no_cursor_passes_an_own_change_before_its_answer() -> None:
     """A page that was asked for before the commit shows a part of what was committed."""
     end = ServerEnd(Log(), max_keys=2)

@@ -399,15 +399,24 @@ class Link:
             self._on_altered(keys)
 
     async def _settle_doubts(self) -> None:
+        """Settle doubts when a message may have left some; after a failure also without one, which may never come."""
+        failures = 0
+        wait_s: float | None = None
         while True:
-            await self._doubtful.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._doubtful.wait()
             self._doubtful.clear()
             try:
                 await self._settle_doubts_once()
             except BrokenJournal:
                 raise
             except TidenoteError as error:
+                failures += 1
+                wait_s = policy.pause(failures, self._config, (1 + _chance()) / 2) / 1000
                 logger.debug("%d keys stay in doubt: %s", len(self._journal.doubts()), error.message)
+            else:
+                failures, wait_s = 0, None
 
     async def _settle_doubts_once(self) -> None:
         """Ask for the keys whose confirmed state is a guess; what was delivered meanwhile is newer and stays."""
@@ -418,6 +427,7 @@ class Link:
             if not settled:
                 return
             self._tell_altered(self._journal.reconcile(settled))
+            self._on_news()
 
     @staticmethod
     def _now_ms() -> int:

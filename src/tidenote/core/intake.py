@@ -43,6 +43,10 @@ class View(Protocol):
         """Return a key's siblings, with a context of its floor and of the covered dots that have not arrived."""
         ...
 
+    def changed_at(self, key: str) -> int:
+        """Return the receipt of the last change that altered a key; 0 if that is not known."""
+        ...
+
     def record(self, key: str, dot: Dot) -> Record | None:
         """Return what is known of a key's version with this dot, replaced or not; None if it never arrived."""
         ...
@@ -74,12 +78,15 @@ class Taken:
         duplicate: whether it was in the log before. Then it may have been replaced long ago, which its author cannot
             tell from an acknowledgement alone.
         lost: whether what was there had replaced it before it arrived; nor can its author tell that.
+        changed_before: the receipt of the change that had altered the key last; 0 if that is not known. Who has not
+            seen that one may hold siblings which it replaced.
     """
 
     change: Change
     receipt: int
     duplicate: bool = False
     lost: bool = False
+    changed_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +207,10 @@ class _Intake:
             raise RefusedChange("this key and dot came before with other content", "dot_reused")
         self.check(change, refused_keys)
         receipt = max(self.batch.clock, change.dot.timestamp) + 1
+        changed_before = self.changed_at.get(change.key) or self.view.changed_at(change.key)
         self.append(Version(change, receipt))
-        return Taken(change, receipt, lost=change.dot not in self.register(change.key).dots)
+        lost = change.dot not in self.register(change.key).dots
+        return Taken(change, receipt, lost=lost, changed_before=changed_before)
 
     def check(self, change: Change, refused_keys: set[str]) -> None:
         if any(dot.timestamp >= change.dot.timestamp for dot in change.base or ()):

@@ -166,6 +166,14 @@ class _Push:
     clock: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """When a change of the client's was taken in, and the clock after the commit."""
+
+    receipt: int
+    clock: int
+
+
 @dataclass(slots=True)
 class _Reading:
     """A `Read` that was asked for, and its outcome.
@@ -226,8 +234,8 @@ class ServerSession:
         """Those that are due an answer, by number and so in order."""
         self._numbers = 0
         self._publications: deque[Publication] = deque()
-        self._own: dict[str, dict[Change, int]] = {}
-        """Per key the changes that this connection got acknowledged -> the clock then."""
+        self._own: dict[str, dict[Change, _Own]] = {}
+        """Per key the changes that this connection got acknowledged, each since it alone altered what was told."""
         self._bad: deque[ErrorMessage] = deque()
         self._bad_messages = 0
         self._notices: deque[str] = deque()
@@ -270,7 +278,10 @@ class ServerSession:
         accepted = tuple(accepted)
         for taken in accepted:
             key = taken.change.key
-            self._own.setdefault(key, {})[taken.change] = clock
+            if self._has_seen(key, taken.changed_before):
+                self._own.setdefault(key, {})[taken.change] = _Own(taken.receipt, clock)
+            else:
+                self._must_list([key])
             push.limit = min(push.limit, taken.receipt - 1)
             # What was told of the key before came from before the commit, unless the position says otherwise.
             if taken.duplicate or taken.lost or (key in push.again and taken.receipt <= self.position):
@@ -535,6 +546,14 @@ class ServerSession:
         for key in keys:
             self._own.pop(key, None)
 
+    def _has_seen(self, key: str, changed_at: int) -> bool:
+        """Say whether the client knows the state that a key came to have then: it was told, or is of its own making.
+
+        What somebody else altered unseen may have replaced siblings which the client still has beside its own change.
+        """
+        assert self.position is not None
+        return changed_at <= self.position or any(own.receipt == changed_at for own in self._own.get(key, {}).values())
+
     def _is_own(self, entry: CrdtEntry) -> bool:
         """Say whether the client already has this state: it is what its own acknowledged changes make together."""
         own = self._own.get(entry.key)
@@ -542,7 +561,7 @@ class ServerSession:
 
     def _forget_own(self, position: int) -> None:
         for key, own in list(self._own.items()):
-            self._own[key] = {change: clock for change, clock in own.items() if clock > position}
+            self._own[key] = {change: taken for change, taken in own.items() if taken.clock > position}
             if not self._own[key]:
                 del self._own[key]
 

@@ -78,6 +78,10 @@ class _View:
             return Register((), self.vault.forgotten[key])
         return entry.register if entry else EMPTY
 
+    def changed_at(self, key: str) -> int:
+        entry = self.vault.entries.get(key)
+        return entry.changed_at if entry else 0
+
     def record(self, key: str, dot: Dot) -> Record | None:
         return self.vault.records.get(key, {}).get(dot)
 

@@ -219,6 +219,7 @@ class SqlView:
         self._clock = clock
         self._check_blob = check_blob
         self._registers: dict[str, Register] = {}
+        self._changed_at: dict[str, int] = {}
         self._receipts: dict[str, dict[Dot, int]] = {}
         self._known: set[str] = set()
         """The keys that anybody wrote; some have no siblings, because their tombstone was forgotten."""
@@ -240,6 +241,11 @@ class SqlView:
         if key not in self._registers:
             self._load_registers([key])
         return self._registers[key]
+
+    def changed_at(self, key: str) -> int:
+        """Return the receipt of the last change that altered a key; 0 if nobody wrote it, or that was forgotten."""
+        self.register(key)
+        return self._changed_at.get(key, 0)
 
     def record(self, key: str, dot: Dot) -> Record | None:
         """Return what is known of the version of a key with this dot; None if it never arrived."""
@@ -334,7 +340,7 @@ class SqlView:
             self._registers[key], self._receipts[key] = EMPTY, {}
         for key, (entry, found) in loaded.items():
             self._known.add(key)
-            self._registers[key] = entry.register
+            self._registers[key], self._changed_at[key] = entry.register, entry.changed_at
             for record, version in found:
                 self._records[key, version.dot] = record
                 self._receipts[key][version.dot] = version.receipt
