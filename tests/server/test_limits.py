@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.changes import write
 from tidenote.errors import ProtocolError
 from tidenote.server import limits
-from tidenote.server.limits import Crowd, Pace, Paces, Proxies, address_of
+from tidenote.server.limits import Crowd, Pace, Paces, Proxies, address_of, work_of
 
 
 def test_a_burst_then_so_many_a_second() -> None:
@@ -20,6 +21,11 @@ def test_a_burst_then_so_many_a_second() -> None:
     assert pace.is_rested(12.0)
     assert pace.take(100, 1000.0) == 0, "a long rest is worth one burst"
     assert pace.take(10, 1000.0) == 1.0
+
+
+def test_a_change_that_names_many_versions_counts_for_many() -> None:
+    few, many = write("9a", base="1b 2b 3b 4b 5b 6b 7b"), write("2000a", base=" ".join(f"{n}b" for n in range(1, 801)))
+    assert (work_of([]), work_of([write("1a"), few]), work_of([few, many])) == (0, 2, 102)
 
 
 def test_a_clock_that_goes_back_costs_nobody_anything() -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from tidenote.core.version import Change
 from tidenote.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
 
 MAX_PACES: Final = 10_000
 """How many devices' paces are remembered before those that are at rest are forgotten."""
+
+
+DOTS_OF_A_CHANGE: Final = 8
+"""How many dots of a base cost the log about as much as one more change."""
+
+
+def work_of(changes: Iterable[Change]) -> int:
+    """Return as how many changes these count: whoever names a thousand versions has each looked up."""
+    return sum(1 + len(change.base or ()) // DOTS_OF_A_CHANGE for change in changes)
 
 
 class Pace:

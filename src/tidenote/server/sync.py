@@ -17,7 +17,7 @@ from tidenote.config import ServerConfig
 from tidenote.core.keys import owner_of
 from tidenote.errors import CODES, Action, ProtocolError, StorageError, TidenoteError
 from tidenote.server.hub import BUG, Committed, Hub
-from tidenote.server.limits import Crowd, Paces
+from tidenote.server.limits import Crowd, Paces, work_of
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus
 from tidenote.wire.messages import ErrorMessage, Notice, SyncAck, encode
@@ -246,7 +246,7 @@ class Connection:
 
     def _submit(self, step: Submit) -> None:
         self._metrics.pushes.labels("websocket").inc()
-        self._paces.take(self.owner, len(step.changes))
+        self._paces.take(self.owner, work_of(step.changes))
         self._hub.enqueue(step.changes).add_done_callback(partial(self._note, step.number))
 
     def _note(self, number: int, outcome: asyncio.Future[Committed]) -> None:
@@ -395,7 +395,7 @@ async def answer(
         step = session.next_step()
         if isinstance(step, Submit):
             metrics.pushes.labels("request").inc()
-            if pause_s := paces.take(owner_of(device_id), len(step.changes)):
+            if pause_s := paces.take(owner_of(device_id), work_of(step.changes)):
                 metrics.slowed.inc()
                 await asyncio.sleep(pause_s)
             committed = await hub.submit(step.changes)
