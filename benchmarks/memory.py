@@ -1,4 +1,7 @@
-"""How much more memory server and daemons hold while 2 GiB of one attachment, or 1 GiB of notes, pass through."""
+"""How much more memory server and daemons hold while 2 GiB of one attachment, or 1 GiB of notes, pass through.
+
+And the server alone, while one message of short edits comes to many large notes.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,22 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+
 from benchmarks.running import link, memory_mib, peak_mib, process, server, until
 
 ATTACHMENT = 2 * 2**30
 NOTES = 1100
 NOTE_SIZE = 1_000_000
+EDITED = 300
+"""How many large notes one message edits."""
 
 
 def run(folder: Path) -> None:
     """Measure the growth of the peak over what an idle process holds."""
     through("2 GiB attachment", folder / "attachment", attachment)
     through("1 GiB of notes", folder / "notes", notes)
+    edits(folder / "edits")
 
 
 def through(name: str, folder: Path, make: Callable[[Path], None]) -> None:
@@ -44,6 +52,29 @@ def through(name: str, folder: Path, make: Callable[[Path], None]) -> None:
         growth = {part: peak_mib(running.pid) - before[part] for part, running in parts.items()}
     told = ", ".join(f"{part} {mib:.0f} MiB" for part, mib in growth.items())
     print(f"{name:18} growth of the peak: {told}  (aim: at most 64 MiB each)")
+
+
+def edits(folder: Path) -> None:
+    """Push large notes one by one, then a short edit of each in one message."""
+    folder.mkdir()
+    with server(folder) as (port, serving), httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+
+        def push(changes: list[dict[str, object]]) -> None:
+            body = {"type": "sync_push", "changes": changes, "last_ack": 0}
+            client.post("/api/v1/sync", params={"device_id": "a"}, json=body).raise_for_status()
+
+        text = "some words of a long note\n" * (NOTE_SIZE // 26)
+        for number in range(1, EDITED + 1):
+            push([{"key": f"note:{number}.md", "value": text, "timestamp": number, "device_id": "a"}])
+        before = peak_mib(serving.pid)
+        push(
+            [
+                {"key": f"note:{number}.md", "value": "short", "timestamp": EDITED + number, "device_id": "a"}
+                for number in range(1, EDITED + 1)
+            ]
+        )
+        name = f"{EDITED} short edits"
+        print(f"{name:18} growth of the peak: server {peak_mib(serving.pid) - before:.0f} MiB  (aim: at most 64 MiB)")
 
 
 def attachment(folder: Path) -> None:

@@ -17,7 +17,7 @@ from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
 from tidenote.core.merge import merge_text
 from tidenote.core.merged import Merge, Merged
-from tidenote.core.version import BlobRef, Change, Dot
+from tidenote.core.version import UNDATED, BlobRef, Change, Dot
 from tidenote.errors import RefusedChange, StorageError, TidenoteError
 from tidenote.server.hub import KEYS_AT_ONCE, Committed, Hub
 from tidenote.server.merger import Merger
@@ -59,10 +59,13 @@ class TroubledStore(MemoryStore):
         check_blob: Callable[[BlobRef], object],
         settle: Iterable[str] = (),
         merge: Merge = merge_text,
+        max_read: int | None = None,
     ) -> Batch:
         self.batches.append([len(changes) for changes in pushes])
         self.trouble(pushes)
-        return super().take_in(vault, pushes, wall_ms=wall_ms, check_blob=check_blob, settle=settle, merge=merge)
+        return super().take_in(
+            vault, pushes, wall_ms=wall_ms, check_blob=check_blob, settle=settle, merge=merge, max_read=max_read
+        )
 
 
 @pytest.fixture
@@ -148,6 +151,69 @@ async def test_a_commit_is_bounded_by_bytes(store: TroubledStore, bus: PubSub[Pu
     async with a_hub(store, bus, ServerConfig(max_batch_bytes=10_000)) as hub:
         await asyncio.gather(*[hub.enqueue([change(n, "x" * 4000)]) for n in range(1, 6)])
         assert store.batches == [[1, 1], [1, 1], [1]]
+
+
+async def large_notes(store: TroubledStore, bus: PubSub[Publication], how_many: int) -> None:
+    async with a_hub(store, bus) as hub:
+        await hub.submit([change(number, "x" * 1000) for number in range(1, how_many + 1)])
+    store.batches.clear()
+
+
+def edit(number: int, value: str | None = "short") -> Change:
+    return Change(f"note:{number}.md", Dot(100 + number, "a"), value, base=frozenset([Dot(number, "a")]))
+
+
+async def test_a_commit_is_bounded_by_what_it_reads(store: TroubledStore, bus: PubSub[Publication]) -> None:
+    await large_notes(store, bus, 8)
+    async with a_hub(store, bus, ServerConfig(max_batch_bytes=2500)) as hub:
+        edits = [edit(number) for number in range(1, 9)]
+        refused = change(9, base=frozenset([Dot(9, "b")]))
+        one, other = await asyncio.gather(hub.enqueue([*edits[:5], refused]), hub.enqueue(edits[5:]))
+        assert store.batches == [[6, 3], [6], [3], [1], [2], [3], [3], [1], [2]]
+        assert accepted(one) == tuple(edits[:5])
+        assert codes(one) == ["bad_base"]
+        assert accepted(other) == tuple(edits[5:])
+        assert one.clock < other.clock == hub.clock
+    assert {entry.winner for entry in store.entries("main", [each.key for each in edits])} == set(edits)
+
+
+async def test_renames_and_what_is_all_or_nothing_are_not_parted(
+    store: TroubledStore, bus: PubSub[Publication]
+) -> None:
+    await large_notes(store, bus, 3)
+    renames = [
+        half
+        for number in (1, 2, 3)
+        for half in (change(50 + number, "x" * 1000), replace(edit(number, None), moved_to=f"note:{50 + number}.md"))
+    ]
+    async with a_hub(store, bus, ServerConfig(max_batch_bytes=10)) as hub:
+        assert accepted(await hub.submit(renames)) == tuple(renames)
+        # A creation and its tombstone are one commit, however much they read.
+        assert [sizes for sizes in store.batches if sizes[0] < 4] == [[2], [2], [2], [2], [2], [2]]
+        store.batches.clear()
+        creations = [change(60 + number, "x" * 1000) for number in (1, 2)]
+        tombstones = [replace(edit(50 + number, None), moved_to=f"note:{60 + number}.md") for number in (1, 2)]
+        apart = [*creations, *tombstones, edit(53)]
+        assert accepted(await hub.submit(apart)) == tuple(apart)
+        assert store.batches == [[5], [4], [4], [1], [1]]
+        store.batches.clear()
+        on_behalf = [replace(edit(number), dot=UNDATED, base=frozenset()) for number in (61, 62)]
+        assert codes(await hub.submit(on_behalf)) == ["stale", "stale"]
+        assert store.batches == [[2], [2]]
+
+
+async def test_what_fails_between_two_parts_of_a_push_is_told(store: TroubledStore, bus: PubSub[Publication]) -> None:
+    await large_notes(store, bus, 2)
+
+    def disk_is_full(pushes: Sequence[Sequence[Change]]) -> None:
+        if store.vault("main").clock > 3:
+            raise StorageError("the disk is full", "storage_full")
+
+    store.trouble = disk_is_full
+    async with a_hub(store, bus, ServerConfig(max_batch_bytes=1500)) as hub:
+        committed = await hub.submit([edit(1), edit(2)])
+        assert (accepted(committed), codes(committed)) == ((edit(1),), ["storage_full"])
+        assert committed.rejected[0].key == edit(2).key
 
 
 async def test_no_more_states_are_read_than_a_message_holds(hub: Hub, store: TroubledStore) -> None:

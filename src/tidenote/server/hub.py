@@ -26,12 +26,12 @@ from tidenote.core.intake import Batch, Refused, Taken
 from tidenote.core.keys import owner_of
 from tidenote.core.merged import Merge, Merged
 from tidenote.core.retention import surplus_incarnations
-from tidenote.core.version import BlobRef, Change, Dot, Head, Version
+from tidenote.core.version import UNDATED, BlobRef, Change, Dot, Head, Version
 from tidenote.errors import StorageError, TidenoteError
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus
-from tidenote.server.store.contract import Device, Store, VaultInfo
+from tidenote.server.store.contract import Device, Store, TooMuchAtOnce, VaultInfo
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, Rejected
 from tidenote.wire.session import Page, Publication, generation_of, size_of
 
@@ -399,8 +399,8 @@ class Hub:
         self._metrics.queue.dec(len(batch))
         return batch
 
-    async def _commit(self, pushes: list[_Waiting]) -> None:
-        """Commit, publish, acknowledge."""
+    async def _commit(self, pushes: list[_Waiting], *, is_bounded: bool = True) -> None:
+        """Commit, publish, acknowledge; in several commits, if what is written to is too much to be read for one."""
         started_s = time.perf_counter()
         late = pushes[0].late
         try:
@@ -412,7 +412,10 @@ class Hub:
                 check_blob=self._check_blob,
                 settle=[late.key] if late else (),
                 merge=late.merge if late else BoundedMerge(MERGE_STEPS),
+                max_read=self._config.max_batch_bytes if is_bounded and not late else None,
             )
+        except TooMuchAtOnce:
+            await self._commit_in_halves(pushes)
         except StorageError as error:
             self._note_failure(error)
             self._reject(pushes, error.code, error.message)
@@ -431,6 +434,27 @@ class Hub:
             if late:
                 late.again = late.key in batch.late
             self._note_late(batch.late - {late.key} if late else batch.late)
+
+    async def _commit_in_halves(self, pushes: list[_Waiting]) -> None:
+        """Commit pushes, or the changes of one, in two parts, each of which may be parted again."""
+        middle = len(pushes) // 2
+        if middle:
+            await self._commit(pushes[:middle])
+            await self._commit(pushes[middle:])
+            return
+        (push,) = pushes
+        cut = _cut(push.changes)
+        if cut is None:
+            await self._commit(pushes, is_bounded=False)
+            return
+        done: list[Committed] = []
+        for changes in (push.changes[:cut], push.changes[cut:]):
+            part = _Waiting(changes, push.size, asyncio.get_running_loop().create_future())
+            await self._commit([part])
+            done.append(part.outcome.result())
+        first, second = done
+        accepted, rejected = first.accepted + second.accepted, first.rejected + second.rejected
+        self._answer(push, Committed(accepted, rejected, second.clock))
 
     async def _commit_one_by_one(self, pushes: list[_Waiting]) -> None:
         """Find the push that nobody can take in, so that it does not cost the others of its batch."""
@@ -540,6 +564,10 @@ class Hub:
 
     def _resolve(self, push: _Waiting, committed: Committed) -> None:
         self._metrics.accepted.inc(len(committed.accepted))
+        self._answer(push, committed)
+
+    @staticmethod
+    def _answer(push: _Waiting, committed: Committed) -> None:
         # Whoever waited may have been cancelled: a client went away. Its changes are in the log all the same.
         if not push.outcome.done():
             push.outcome.set_result(committed)
@@ -559,6 +587,23 @@ def _rejected(refused: Refused) -> Rejected:
     change = refused.change
     clock = refused.clock if refused.code == "clock_too_far" else None
     return Rejected(change.key, *change.dot, refused.code, refused.message, clock)
+
+
+def _cut(changes: Sequence[Change]) -> int | None:
+    """Return where changes may be parted, near their middle; None if they are taken in together or not at all.
+
+    A rename's creation and tombstone are; so is what the server writes on somebody's behalf, if nothing of it is stale.
+    """
+    if any(change.dot == UNDATED for change in changes):
+        return None
+    created: dict[str, int] = {}
+    whole: set[int] = set()
+    for place, change in enumerate(changes):
+        if change.moved_to in created:
+            whole.update(range(created[change.moved_to] + 1, place + 1))
+        created[change.key] = place
+    cuts = (cut for cut in range(1, len(changes)) if cut not in whole)
+    return min(cuts, key=lambda cut: abs(2 * cut - len(changes)), default=None)
 
 
 def _size(change: Change) -> int:

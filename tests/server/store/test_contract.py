@@ -12,7 +12,7 @@ from server.store.changes import WALL_MS, change, codes, names, note, pages, rec
 from tidenote.core.intake import Taken
 from tidenote.core.version import BlobRef, Dot, Head
 from tidenote.errors import AccessError, ConfigError, ProtocolError, RefusedChange, StorageError
-from tidenote.server.store.contract import GENERATION_GAP, Store
+from tidenote.server.store.contract import GENERATION_GAP, Store, TooMuchAtOnce
 from tidenote.server.store.memory import MemoryStore
 from tidenote.server.store.sql import SqlStore
 from tidenote.wire.messages import SyncAck, encode, from_entries
@@ -148,6 +148,19 @@ def test_a_batch_of_nothing_changes_nothing(store: Store) -> None:
     take(store, change("a", 1))
     batch = store.take_in("main", [], wall_ms=WALL_MS, check_blob=lambda _: True)
     assert (batch.previous_clock, batch.clock, batch.versions, batch.results) == (2, 2, [], [])
+
+
+def test_what_is_too_much_to_be_read_at_once_is_not_taken_in(store: Store) -> None:
+    take(store, change("a", 1, "x" * 100), change("a", 1, "y" * 100, by="dev2"), change("b", 1, "z" * 50))
+    both = [[change("a", 9)], [change("b", 9, base=[])]]
+    rename = [[change("c", 9), change("d", 9, None, base=[], moved_to="b")]]
+    for pushes, size in ((rename, 50), (both, 250)):
+        clock = store.vault("main").clock
+        with pytest.raises(TooMuchAtOnce):
+            store.take_in("main", pushes, wall_ms=WALL_MS, check_blob=bool, max_read=size - 1)
+        assert store.vault("main").clock == clock
+        batch = store.take_in("main", pushes, wall_ms=WALL_MS, check_blob=bool, max_read=size)
+        assert codes(batch) == [None, None]
 
 
 def test_a_change_sent_again_is_acknowledged_again_and_kept_once(store: Store) -> None:

@@ -31,6 +31,15 @@ MAX_BEHIND: Final = 100_000
 """Up to here `Page.behind` is exact; a client that is further behind is told this number."""
 
 
+class TooMuchAtOnce(Exception):
+    """What some pushes write to is too large to be read for one transaction; nothing was taken in."""
+
+
+def keys_of(pushes: Iterable[Sequence[Change]]) -> set[str]:
+    """Return the keys that pushes write, and those that they move notes to."""
+    return {key for changes in pushes for change in changes for key in (change.key, change.moved_to) if key}
+
+
 @dataclass(frozen=True, slots=True)
 class VaultInfo:
     """One vault's log, as of now.
@@ -169,6 +178,7 @@ class Store(Protocol):
         check_blob: Callable[[BlobRef], object],
         settle: Iterable[str] = (),
         merge: Merge = merge_text,
+        max_read: int | None = None,
     ) -> Batch:
         """Take pushes in, in one transaction: load, `core.intake.take_in`, append, commit.
 
@@ -182,8 +192,10 @@ class Store(Protocol):
             check_blob: raises `RefusedChange` unless the bytes of a blob are on the server's disk.
             settle: keys to settle besides, that were `late` in an earlier batch.
             merge: merges two texts; where it raises `TooMuchWork` the key is `late`.
+            max_read: how many characters the siblings of the keys that matter may have together; None for any number.
 
         Raises:
+            TooMuchAtOnce: they have more.
             StorageError: `storage_full` (goes on when there is room again), `storage_failed` (no more writes until the
                 store is opened anew, if a commit failed), or `fenced`.
         """

@@ -18,7 +18,7 @@ from tidenote.core.merged import Merge
 from tidenote.core.register import EMPTY, Context, Register
 from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus, surplus_incarnations
 from tidenote.core.version import BlobRef, Change, Dot, Head, Record, Version
-from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, VaultInfo, unknown_vault
+from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, TooMuchAtOnce, VaultInfo, keys_of, unknown_vault
 from tidenote.server.store.paging import Weight, fitting
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
 from tidenote.wire.session import Page
@@ -59,6 +59,11 @@ class _Vault:
             self.forgotten.pop(entry.key, None)
             self.entries[entry.key] = entry
         self.info = replace(self.info, clock=batch.clock)
+
+    def size_of(self, keys: Iterable[str]) -> int:
+        """Return how many characters the siblings of some keys have together."""
+        entries = (self.entries[key] for key in keys if key in self.entries)
+        return sum(len(change.value or "") for entry in entries for change in entry.register.siblings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +142,13 @@ class MemoryStore:
         check_blob: Callable[[BlobRef], object],
         settle: Iterable[str] = (),
         merge: Merge = merge_text,
+        max_read: int | None = None,
     ) -> Batch:
         """Take pushes in, all or nothing."""
         log = self._vault(vault)
         log.info.check_writable()
+        if max_read is not None and log.size_of(keys_of(pushes)) > max_read:
+            raise TooMuchAtOnce
         view, author = _View(log, check_blob), server_author(log.info.epoch)
         batch = take_in(
             view, pushes, author=author, wall_ms=wall_ms, on_tie=log.info.on_tie, settle=settle, merge=merge

@@ -214,13 +214,14 @@ class SqlStore:
         check_blob: Callable[[BlobRef], object],
         settle: Iterable[str] = (),
         merge: Merge = merge_text,
+        max_read: int | None = None,
     ) -> Batch:
         """Take pushes in, in one transaction."""
         with self._writing() as connection:
             row = _lock_row(connection, vault)
             info = _info(row)
             info.check_writable()
-            view = SqlView(connection, row.id, info.clock, check_blob)
+            view = SqlView(connection, row.id, info.clock, check_blob, max_read)
             view.prefetch(pushes)
             author = server_author(info.epoch)
             batch = take_in(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -29,6 +30,7 @@ from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch
 from tidenote.core.register import EMPTY, Context, Register
 from tidenote.core.version import BlobRef, Change, Dot, Record, Version
+from tidenote.server.store.contract import TooMuchAtOnce, keys_of
 from tidenote.server.store.packing import MIN_BYTES
 from tidenote.server.store.rows import RECORD_COLUMNS, from_version, to_record, to_version
 from tidenote.server.store.tables import absent_dots, keys, siblings, unpacked, vaults, versions
@@ -172,12 +174,16 @@ def load_records(connection: Connection, vault_id: int, wanted: Iterable[tuple[s
 
 
 def load_entries(
-    connection: Connection, vault_id: int, wanted: Iterable[str]
+    connection: Connection, vault_id: int, wanted: Iterable[str], max_read: int | None = None
 ) -> dict[str, tuple[CrdtEntry, list[tuple[Record, Version]]]]:
     """Return the state of those of the keys that anybody wrote, each with its siblings as the log has them.
 
     A key whose tombstone was forgotten has a context only.
+
+    Raises:
+        TooMuchAtOnce: the siblings have more characters together than they may.
     """
+    room = math.inf if max_read is None else max_read
     heads: dict[str, tuple[int, int]] = {}
     found: dict[str, list[tuple[Record, Version]]] = {}
     absent: dict[str, set[Dot]] = {}
@@ -185,6 +191,9 @@ def load_entries(
         values = {"in_vault": vault_id, "wanted": part}
         for row in connection.execute(_LOAD_SIBLINGS, values):
             key, floor, changed_at, value = row[:4]
+            room -= len(value or "")
+            if room < 0:
+                raise TooMuchAtOnce
             heads[key] = (floor, changed_at or 0)
             siblings_of_key = found.setdefault(key, [])
             if row.receipt is not None:
@@ -209,15 +218,22 @@ class SqlView:
         vault_id: the vault's row.
         clock: the last receipt.
         check_blob: raises `RefusedChange` unless the bytes of a blob are on the disk.
+        max_read: how many characters all siblings that are loaded may have; past that, `TooMuchAtOnce` is raised.
     """
 
     def __init__(
-        self, connection: Connection, vault_id: int, clock: int, check_blob: Callable[[BlobRef], object]
+        self,
+        connection: Connection,
+        vault_id: int,
+        clock: int,
+        check_blob: Callable[[BlobRef], object],
+        max_read: int | None = None,
     ) -> None:
         self._connection = connection
         self._vault_id = vault_id
         self._clock = clock
         self._check_blob = check_blob
+        self._room = max_read
         self._registers: dict[str, Register] = {}
         self._changed_at: dict[str, int] = {}
         self._receipts: dict[str, dict[Dot, int]] = {}
@@ -281,7 +297,7 @@ class SqlView:
     def prefetch(self, pushes: Sequence[Sequence[Change]]) -> None:
         """Load what the changes will ask for; whatever else they ask is loaded then."""
         changes = [change for push in pushes for change in push]
-        self._load_registers(key for change in changes for key in (change.key, change.moved_to) if key)
+        self._load_registers(sorted(keys_of(pushes)))
         names = [(change.key, dot) for change in changes for dot in (change.dot, *(change.base or ()))]
         # A key that nobody wrote has no versions to look for.
         self._load_records(name for name in names if name not in self._records and name[0] in self._known)
@@ -333,10 +349,9 @@ class SqlView:
                 if len(version.change.value or "") >= MIN_BYTES:
                     yield version.receipt
 
-    def _load_registers(self, wanted: Iterable[str]) -> None:
-        distinct = list(dict.fromkeys(wanted))
-        loaded = load_entries(self._connection, self._vault_id, distinct)
-        for key in distinct:
+    def _load_registers(self, wanted: Sequence[str]) -> None:
+        loaded = load_entries(self._connection, self._vault_id, wanted, self._room)
+        for key in wanted:
             self._registers[key], self._receipts[key] = EMPTY, {}
         for key, (entry, found) in loaded.items():
             self._known.add(key)
@@ -345,6 +360,8 @@ class SqlView:
                 self._records[key, version.dot] = record
                 self._receipts[key][version.dot] = version.receipt
                 self._siblings[key, version.dot] = version
+                if self._room is not None:
+                    self._room -= len(version.change.value or "")
 
     def _load_earlier(self, record: Record) -> None:
         """Load a piece of a key's history, back from a record."""
