@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -274,9 +273,7 @@ _OLD_TOMBSTONES = (
     .limit(bindparam("most"))
 )
 _RECORDS_OF = (
-    select(*RECORD_COLUMNS)
-    .where(versions.c.vault_id == _VAULT, versions.c.key.in_(bindparam("wanted", expanding=True)))
-    .order_by(versions.c.key, versions.c.receipt)
+    select(*RECORD_COLUMNS).where(versions.c.vault_id == _VAULT, versions.c.key == _KEY).order_by(versions.c.receipt)
 )
 _CURSORS = (
     select(devices.c.cursor)
@@ -316,28 +313,26 @@ def sweep(
     """Let go what the policy keeps no longer of some keys; return that, and the greatest receipt of a deletion."""
     since = now_ms - policy.device_days * DAY_MS
     cursors = list(connection.execute(_CURSORS, {"in_vault": vault_id, "since": since}).scalars())
-    entries = load_entries(connection, vault_id, found.keys)
     versions_gone = size = tombstones = gone_before = 0
-    for part in chunks(found.keys):
-        rows = connection.execute(_RECORDS_OF, {"in_vault": vault_id, "wanted": part}).all()
-        for key, group in groupby(map(to_record, rows), key=lambda record: record.key):
-            records_of_key = list(group)
-            entry = entries[key][0]
-            standing = entry.register.dots
-            if standing and is_forgettable(
-                records_of_key, standing, entry.changed_at, now_ms=now_ms, policy=policy, cursors=cursors
-            ):
-                tombstones += 1
-                gone_before = max(gone_before, entry.changed_at)
-                standing = frozenset()
-                if not dry_run:
-                    _forget(connection, vault_id, key)
-            dots = surplus(records_of_key, standing, now_ms=now_ms, policy=policy, cursors=cursors)
-            gone = [record for record in records_of_key if record.dot in dots]
-            versions_gone += len(gone)
-            size += sum(record.size for record in gone)
-            if gone and not dry_run:
-                _let_go(connection, vault_id, key, {record.receipt for record in gone})
+    # One by one: each has texts that are shown, and a history of any length.
+    for key in found.keys:
+        ((entry, _),) = load_entries(connection, vault_id, [key]).values()
+        records = list(map(to_record, connection.execute(_RECORDS_OF, {"in_vault": vault_id, "of_key": key})))
+        standing = entry.register.dots
+        if standing and is_forgettable(
+            records, standing, entry.changed_at, now_ms=now_ms, policy=policy, cursors=cursors
+        ):
+            tombstones += 1
+            gone_before = max(gone_before, entry.changed_at)
+            standing = frozenset()
+            if not dry_run:
+                _forget(connection, vault_id, key)
+        dots = surplus(records, standing, now_ms=now_ms, policy=policy, cursors=cursors)
+        gone = [record for record in records if record.dot in dots]
+        versions_gone += len(gone)
+        size += sum(record.size for record in gone)
+        if gone and not dry_run:
+            _let_go(connection, vault_id, key, {record.receipt for record in gone})
     return Swept(found.after, versions_gone, size, tombstones), gone_before
 
 
