@@ -125,6 +125,9 @@ class Checker:
     def shown(self, owner: str, path: str, data: bytes) -> None:
         """A daemon put bytes where people see them."""
 
+    def carried(self, owner: str, data: bytes) -> None:
+        """A daemon put bytes into a folder that a person renamed meanwhile: the rename took them elsewhere."""
+
     def dropped(self, owner: str, data: bytes, own: Callable[[], set[str]]) -> None:
         """A daemon removed a file for good; `own` returns the texts in the device's outbox."""
 
@@ -292,6 +295,9 @@ class NoResurrection(Checker):
 
     def moved(self, owner: str, path: str, target: str, text: str) -> None:
         self.saves[owner, text] += 1
+
+    def carried(self, owner: str, data: bytes) -> None:
+        self.saves[owner, data.decode()] += 1
 
     def set_back(self, owner: str, texts: Iterable[str]) -> None:
         for text in texts:
@@ -713,6 +719,7 @@ class Recorder:
 
         self.checkers = checkers
         self._dropped, self._shown, self._frame = of("dropped"), of("shown"), of("frame")
+        self._carried = of("carried")
         self._saved, self._moved, self._wrote = of("saved"), of("moved"), of("wrote")
         self._committed, self._acknowledged, self._refused = of("committed"), of("acknowledged"), of("refused")
         self._applied, self._passed, self._bounds = of("applied"), of("passed"), of("bounds")
@@ -748,6 +755,10 @@ class Recorder:
     def shown(self, owner: str, path: str, data: bytes) -> None:
         for each in self._shown:
             each.shown(owner, path, data)
+
+    def carried(self, owner: str, data: bytes) -> None:
+        for each in self._carried:
+            each.carried(owner, data)
 
     def dropped(self, owner: str, data: bytes, own: Callable[[], set[str]]) -> None:
         for each in self._dropped:

@@ -6,6 +6,7 @@ The process is what production runs: journal, passes over the folder, their appl
 
 from __future__ import annotations
 
+import hashlib
 import random
 import sqlite3
 import types
@@ -21,6 +22,7 @@ from sim.server import Crashed
 from tidenote.client.journal import BaseEntry, Journal, Write
 from tidenote.client.journal_file import _prepare
 from tidenote.config import SyncConfig
+from tidenote.core.keys import key_of_path
 from tidenote.core.version import BlobRef, Change
 from tidenote.errors import FolderError, TidenoteError
 from tidenote.vault.apply import Applier
@@ -143,6 +145,7 @@ class Device:
         )
         self.disk.before_step = self.step
         self.disk.on_shown = lambda path, data: world.recorder.shown(self.name, path, data)
+        self.disk.on_carried = lambda data: world.recorder.carried(self.name, data)
         self.disk.on_dropped = lambda _, data: world.recorder.dropped(self.name, data, self._own_texts)
         self.disk.on_hint = self._hint
         self.database = sqlite3.connect(":memory:", isolation_level=None)
@@ -266,12 +269,28 @@ class Device:
 
     # -- looking
 
-    def texts(self) -> list[str]:
-        """Return all texts on this computer: in files, with editors that are about to write them, in the journal."""
-        files = [data.decode() for data in self.disk.files().values()]
+    def texts(self, *, with_replaced: bool = True) -> list[str]:
+        """Return all texts on this computer: in files, with editors that are about to write them, in the journal.
+
+        Args:
+            with_replaced: with the files that the daemon replaces at its next step, because the log has something else
+                that replaced their versions.
+        """
+        files = [
+            data.decode()
+            for path, data in self.disk.files().items()
+            if with_replaced or not self._is_replaced(path, data)
+        ]
         unsent = self.outbox_texts()
         confirmed = [data.decode() for data in self.replica().values()]
         return [*files, *self.world.people[self.name].in_editors().values(), *unsent, *confirmed]
+
+    def _is_replaced(self, path: str, data: bytes) -> bool:
+        journal, path = self.open_journal(), self.path_of(path)
+        base = journal.bases().get(path)
+        if base is None or base.content_hash != hashlib.sha256(data).hexdigest():
+            return False
+        return base.dot is not None and base.dot not in journal.register(key_of_path(path)).dots
 
     def outbox_texts(self) -> list[str]:
         """Return the texts in the outbox, of a process that may be dead."""

@@ -97,6 +97,7 @@ class SimDisk:
     Attributes:
         before_step: called before each step of the daemon's, with what it is; may raise.
         on_shown: called with the path and bytes of a file that a step of the daemon's put where people see it.
+        on_carried: called with the bytes of such a file in a folder that was renamed under the daemon's hands.
         on_dropped: called with the bytes of a file that people saw, and that a step of the daemon's removed for good.
         on_hint: called with a path at which anybody changed something.
         error: the number of an error that writing gives; 0 for none.
@@ -113,9 +114,12 @@ class SimDisk:
         self._add(self.root, STATE_FOLDER, self._node(bits.S_IFDIR))
         self._open: dict[int, tuple[Node, int]] = {}
         self._descriptors = 10
+        self._carried: set[int] = set()
+        """The descriptors of folders that were renamed since they were opened."""
         self._undo: list[Callable[[], None]] = []
         self.before_step: Callable[[str], None] = _nothing
         self.on_shown: Callable[[str, bytes], None] = _nothing
+        self.on_carried: Callable[[bytes], None] = lambda _: None
         self.on_dropped: Callable[[str, bytes], None] = _nothing
         self.on_hint: Callable[[str], None] = _nothing
         self.error = 0
@@ -281,6 +285,7 @@ class SimDisk:
             return False
         node = self.root.names.pop(name)
         self._add(self.root, target, node)
+        self._carried.update(descriptor for descriptor, (opened, _) in self._open.items() if opened is node)
         self._changed(name)
         self._changed(target)
         return True
@@ -307,6 +312,7 @@ class SimDisk:
     def restart(self) -> None:
         """Forget what a process had open."""
         self._open.clear()
+        self._carried.clear()
 
     def power_cut(self, rng: random.Random) -> None:
         """Lose what was not synced, or some of it."""
@@ -384,6 +390,7 @@ class SimDisk:
 
     def close(self, descriptor: int) -> None:
         self._open.pop(descriptor, None)
+        self._carried.discard(descriptor)
 
     def names(self, folder: int) -> list[str]:
         self._step("list")
@@ -562,6 +569,8 @@ class SimDisk:
             node.shown = True
             if node.data != node.saved:
                 self.on_shown(path, node.data)
+                if any(self._open[descriptor][0] is node.parent for descriptor in self._carried):
+                    self.on_carried(node.data)
 
     def _drop(self, node: Node, name: str) -> None:
         if node.shown:

@@ -134,13 +134,14 @@ class World:
         left = words_of([change.value or "" for change in self._in_log(MAIN)])
         self.recorder.forgiven(words_of(list(destroyed)) - left - self._on_devices())
 
-    def _on_devices(self) -> set[str]:
+    def _on_devices(self, *, with_replaced: bool = True) -> set[str]:
         """Return the words that devices have, in whatever place."""
-        return set().union(*(words_of(device.texts()) for device in self.devices))
+        return set().union(*(words_of(device.texts(with_replaced=with_replaced)) for device in self.devices))
 
     def before_restore(self, backup: MemoryStore) -> None:
         """Forgive the loss of what only the log had, before an older one takes its place."""
-        held = self._on_devices()
+        # A daemon that has not heard of it goes on replacing what the history had: that is the backup's by now.
+        held = self._on_devices(with_replaced=False)
         kept = words_of([change.value or "" for change in _log_of(backup, MAIN)])
         lost = words_of([change.value or "" for change in self._in_log(MAIN)]) - kept - held
         self.recorder.forgiven(lost)
