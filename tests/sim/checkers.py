@@ -506,10 +506,13 @@ class LoserKept(Checker):
         for dot in sorted(change.base or ()):
             if store.version(vault, change.key, dot) is None:
                 continue
-            gone = self.removed | tokens(change.value)
-            lost = min((words - gone for words in self.meanings[vault, change.key, dot]), key=len)
+            lost = self._unseen(vault, change.key, dot, self.removed | tokens(change.value))
             if lost:
                 raise self.fail(f"{change.dot} of {change.key} says to have seen {dot} and lacks {sorted(lost)} of it")
+
+    def _unseen(self, vault: str, key: str, dot: Dot, seen: set[str] | frozenset[str]) -> frozenset[str]:
+        """Return the words of a dot's text that are not seen; of the text of which the fewest are not."""
+        return min((words - seen for words in self.meanings[vault, key, dot]), key=len)
 
     def _check_merge(self, vault: str, version: Version, store: MemoryStore) -> None:
         change = version.change
@@ -522,7 +525,7 @@ class LoserKept(Checker):
             side = store.version(vault, change.key, dot)
             if side and self._is_old(vault, side, store):
                 continue
-            lost = tokens(side.change.value) - words if side else frozenset()
+            lost = self._unseen(vault, change.key, dot, words) if side else frozenset()
             if lost:
                 # What another side had and has no more, it took out.
                 lost = lost.difference(

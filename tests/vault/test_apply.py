@@ -345,6 +345,38 @@ class TestAgreed:
             assert await here.apply(Adopt(gone)) == Outcome()
             assert here.journal.bases() == {"d/a.md": gone}
 
+    async def test_what_a_killed_process_may_have_left_is_made_durable(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settled: list[str] = []
+        real_settle = RealFiles.settle
+
+        def settle(self: RealFiles, path: str) -> None:
+            real_settle(self, path)
+            settled.append(path)
+
+        monkeypatch.setattr(RealFiles, "settle", settle)
+        async with bench(tmp_path) as here:
+            (here.root / "d").mkdir()
+            came = {
+                name: replace(here.know(f"{name}.md", "new"), dot=Dot(5, "x")) for name in ("over", "fresh", "back")
+            }
+            here.bases.put(replace(here.know("over.md", "old"), arriving=sha("new")))
+            here.bases.put(replace(came["fresh"], dot=None, content_hash=None, arriving=sha("new")))
+            here.bases.put(replace(tombstone("back.md", Dot(3, "x")), arriving=sha("new")))
+            await here.apply(*map(Adopt, came.values()))
+            assert settled == ["over.md", "fresh.md", "back.md"]
+            # Gone alone, and with its folder; and what was gone before.
+            settled.clear()
+            here.know("alone.md", "text")
+            (here.root / "d/e").mkdir()
+            here.know("d/e/with.md", "text")
+            (here.root / "alone.md").unlink()
+            shutil.rmtree(here.root / "d")
+            gone = [tombstone(name, Dot(5, "x")) for name in ("alone.md", "d/e/with.md", "never.md")]
+            assert await here.apply(*map(Adopt, gone)) == Outcome()
+            assert settled == ["alone.md", "d"]
+
     @pytest.mark.parametrize("problem", ["the folder went", "the disk failed"])
     async def test_what_cannot_be_made_durable_is_not_remembered_and_holds_up_no_other(
         self, tmp_path: Path, problem: str, monkeypatch: pytest.MonkeyPatch

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import mimetypes
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -271,13 +272,19 @@ class Applier:
         self._keep(adopted, [action.path for action in actions if isinstance(action, Forget)])
 
     def _settle(self, found: BaseEntry) -> None:
-        """Make a file durable that we put there and were killed before its name was.
+        """Make durable that a file came or went, which we may have done, and then been killed before it was.
 
-        A power cut would bring the old file back, and that would pass for an edit.
+        A power cut would take that back, and what was before would pass for an edit, or a deletion, of a person's.
         """
-        known = self._bases.file(found.path)
+        known = self._bases.get(found.path)
         if known and known.arriving and known.arriving == found.content_hash:
             self._files.settle(found.disk_name)
+        elif known and known.content_hash and found.content_hash is None:
+            for place in (known.disk_name, *folders_above(known.disk_name)):
+                # Its folder may have gone with it.
+                with suppress(Gone):
+                    self._files.settle(place)
+                    break
 
     def _keep(self, bases: Sequence[BaseEntry], forgotten: Sequence[str] = ()) -> None:
         if bases or forgotten:
