@@ -197,6 +197,14 @@ class SimDisk:
         node = self._find(parent, name) if parent else None
         return node.data if node and node.kind == bits.S_IFREG else None
 
+    def taken_from(self, path: str) -> bytes | None:
+        """Return what the daemon has just taken from a name to put something else there; None if it has not."""
+        parent, name = self._at(path)
+        for aside in parent.names.values() if parent else ():
+            if _is_temporary(aside) and aside.kind == bits.S_IFDIR and (taken := self._find(aside, name)):
+                return taken.data
+        return None
+
     def spelled(self, path: str) -> str | None:
         """Return the path of a file as the disk has it; None if there is none."""
         folder = self.root

@@ -127,6 +127,11 @@ class World:
     def moved(self, device: Device, path: str, target: str, text: str) -> None:
         """A person renamed a file."""
         self.note(f"{device.name} renames {path} to {target}")
+        replaced = device.disk.taken_from(target)
+        if replaced is not None:
+            # In the moment in which nothing is there, on a disk that cannot let two files trade places: to the
+            # daemon they are like an editor that saves by renaming over what is there.
+            self.recorder.saved(device.name, device.path_of(target), replaced.decode(), text)
         self.recorder.moved(device.name, device.path_of(path), device.path_of(target), text)
 
     def forgive(self, destroyed: Iterable[str]) -> None:
