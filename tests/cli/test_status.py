@@ -23,6 +23,10 @@ def told(**fields: object) -> str:
     ("fields", "part"),
     [
         ({"state": "synced"}, "/home/ada/Notes: in sync"),
+        (
+            {"state": "synced", "skipped": [HeldPath("a:b.md", "SKIPPED", "a note cannot have this name")]},
+            "in sync, but for 1 path\n",
+        ),
         ({"state": "pending", "pending": 3}, "3 changes are not yet confirmed"),
         ({"state": "pending"}, "/home/ada/Notes: syncing"),
         ({"state": "attention"}, "needs you"),

@@ -71,6 +71,36 @@ def test_a_folder_that_lost_its_link_does_not_say_that_it_was_never_synced(here:
     assert "0 operations" in tidenote(*join, "--yes").stdout
 
 
+def test_a_folder_above_or_inside_a_synced_one_is_not_synced_by_itself(here: World) -> None:
+    here.serve()
+    notes = here.folder("notes")
+    (notes / "sub").mkdir()
+    write(notes / "sub", a="one")
+    here.once("notes")
+    inner = ("sync", notes / "sub", "--endpoint", here.endpoint, "--device-id", "inner", "--once", "--yes")
+    assert f"lies in {notes}, which is synced already" in one_line(tidenote(*inner, check=False), 1)
+    assert not (notes / "sub" / ".tidenote").exists()
+    # Who is in a folder of theirs is told where to go.
+    for command in (("history", "a.md", "--dir", notes / "sub"), ("status", notes / "sub")):
+        assert f"is a part of {notes}, which is synced; run this in {notes}" in one_line(
+            tidenote(*command, check=False), 2
+        )
+
+    outer = here.folder("outer")
+    (outer / "inner").mkdir()
+    there = ("sync", outer / "inner", "--endpoint", here.endpoint, "--device-id", "there", "--once")
+    tidenote(*there)
+    around = ("sync", outer, "--endpoint", here.endpoint, "--device-id", "around", "--once", "--yes")
+    assert f"{outer / 'inner'}, in this folder, is synced by itself" in one_line(tidenote(*around, check=False), 1)
+    assert not (outer / ".tidenote").exists()
+    # A copy that somebody keeps inside has no daemon, and can get none.
+    (outer / "inner").rename(here.root / "copy")
+    tidenote(*around)
+    (here.root / "copy").rename(outer / "copy")
+    tidenote(*around)
+    assert "which is synced already" in one_line(tidenote("sync", outer / "copy", "--once", check=False), 1)
+
+
 def test_an_empty_folder_is_joined_unasked(here: World) -> None:
     here.serve()
     assert "0 operations" in tidenote("sync", here.folder("notes"), "--endpoint", here.endpoint, "--once").stdout

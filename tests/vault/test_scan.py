@@ -102,7 +102,7 @@ class TestFull:
         (root / deepest).with_name("too deep for any key").mkdir()
         scan = scan_folder(files, IgnoreRules(), Bases())
         assert hashes(scan) == {deepest: sha(b"one")}
-        assert list(scan.skipped.values()) == ["the name cannot be a key: the key is over 1024 bytes"]
+        assert list(scan.skipped.values()) == ["a note cannot have this name: the key is over 1024 bytes"]
         shutil.rmtree(root / "a")
 
     def test_what_is_known_and_gone_is_among_the_paths(self, files: RealFiles, root: Path) -> None:

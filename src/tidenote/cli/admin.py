@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 OnTie = Annotated[
     str | None,
-    typer.Option("--on-tie", metavar="WHAT", help="What becomes of edits with equal timestamps: review, ask or merge."),
+    typer.Option("--on-tie", metavar="WHAT", help="What to do if none of two edits came first: review, ask or merge."),
 ]
 
 vaults_app = typer.Typer(help="List the server's vaults, make one, or alter one.", rich_markup_mode=None)

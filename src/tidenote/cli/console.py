@@ -130,7 +130,7 @@ def explain(error: BaseException) -> str:
     """Return one line that says what went wrong and what to do next."""
     if isinstance(error, TidenoteError):
         step = NEXT_STEP.get(error.code)
-        if step is None and error.action is not Action.RETRY and error.code != "bad_config":
+        if step is None and error.action is not Action.RETRY and error.code not in ("bad_config", "bad_request"):
             step = f"docs/operations.md, section 7, has more about {error.code}"
         return _one_line(f"{error.message}; {step}" if step else error.message)
     if isinstance(error, OSError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
@@ -32,8 +32,17 @@ def linked(folder: Path) -> Path:
 
     folder = console.existing_folder(folder)
     if read_link(folder) is None:
-        console.fail(f"{folder} is not synced; begin with `tidenote sync {folder} --endpoint URL`", console.USAGE)
+        fail_unlinked(folder)
     return folder
+
+
+def fail_unlinked(folder: Path) -> NoReturn:
+    """Say that a folder is not synced, and end."""
+    from tidenote.vault.folder import synced_above
+
+    if above := synced_above(folder):
+        console.fail(f"{folder} is a part of {above}, which is synced; run this in {above}", console.USAGE)
+    console.fail(f"{folder} is not synced; begin with `tidenote sync {folder} --endpoint URL`", console.USAGE)
 
 
 def ask_server(folder: Path, question: Callable[[Rest], Awaitable[T]]) -> T:

@@ -11,7 +11,7 @@ import typer
 
 from tidenote.cli import console
 from tidenote.cli.holds import by_kind
-from tidenote.cli.linked import Folder
+from tidenote.cli.linked import Folder, fail_unlinked
 from tidenote.errors import TidenoteError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def linked_folder(folder: Path) -> Path:
 
     folder = console.existing_folder(folder)
     if not (folder / STATE_FOLDER).is_dir():
-        console.fail(f"{folder} is not synced; begin with `tidenote sync {folder} --endpoint URL`", console.USAGE)
+        fail_unlinked(folder)
     return folder
 
 
@@ -111,7 +111,8 @@ def reasons(folder: Path, status: FolderStatus) -> Iterator[str]:
 
 def _headline(folder: Path, status: FolderStatus) -> str:
     if status.state == "synced":
-        return "in sync"
+        left_out = console.counted(len(status.skipped), "path", "paths")
+        return f"in sync, but for {left_out}" if status.skipped else "in sync"
     if status.state == "pending":
         waiting = console.counted(status.pending, "change is", "changes are")
         return f"syncing, {waiting} not yet confirmed" if status.pending else "syncing"

@@ -34,6 +34,7 @@ from tidenote.vault.folder import (
     FolderStatus,
     StateFolder,
     blob_finder,
+    check_nothing_nested,
     confirm_deletes,
     daemon_runs,
     read_link,
@@ -106,6 +107,7 @@ def run(
         TidenoteError: it cannot be synced.
         typer.Exit: with the status of the command, if it is not 0.
     """
+    check_nothing_nested(folder)
     remembered = read_link(folder)
     asks = remembered is None and not yes and any(path.name != STATE_FOLDER for path in folder.iterdir())
     given = {**given, "enable_websocket": False if flags.poll else None}

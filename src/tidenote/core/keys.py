@@ -103,7 +103,7 @@ def check_path(path: str) -> None:
     if not unicodedata.is_normalized("NFC", path):
         raise _bad("the path is not in normal form NFC")
     if path.startswith("/") or _DRIVE.match(path):
-        raise _bad("the path is absolute")
+        raise _bad("the path is absolute, or begins like a Windows drive")
     for name in path.split("/"):
         _check_name(name)
 

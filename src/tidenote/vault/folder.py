@@ -299,6 +299,37 @@ def read_link(root: Path) -> dict[str, str | None] | None:
         return None
 
 
+def synced_above(root: Path) -> Path | None:
+    """Return the nearest folder above one that is or was synced; None if there is none."""
+    return next((above for above in root.resolve().parents if _is_synced(above)), None)
+
+
+def check_nothing_nested(root: Path) -> None:
+    """Raise `FolderError` if a folder above or below is synced, too: each would send on what the other wrote, for ever.
+
+    One below that has no daemon does not matter to a folder that was synced before: it cannot be given one.
+    """
+    if above := synced_above(root):
+        raise FolderError(
+            f"{root} lies in {above}, which is synced already, and this with it; "
+            "to sync a part of a vault only, use `--only` in a folder elsewhere"
+        )
+    is_new = not _is_synced(root)
+    for folder, names, _ in os.walk(root):
+        below = Path(folder)
+        if below != root and STATE_FOLDER in names and _is_synced(below) and (is_new or daemon_runs(below)):
+            raise FolderError(
+                f"{below}, in this folder, is synced by itself; sync one of the two: "
+                f"stop the other one's daemon, and remove {below / STATE_FOLDER} if it is this one that stays"
+            )
+        names[:] = [name for name in names if name != STATE_FOLDER]
+
+
+def _is_synced(root: Path) -> bool:
+    state = root / STATE_FOLDER
+    return (state / LINK_FILE).exists() or (state / JOURNAL_FILE).exists()
+
+
 def pause(root: Path) -> None:
     """Let the daemon of this folder pause, now or when it starts.
 

@@ -238,7 +238,7 @@ class _Scanner:
             key_of_path(path)
         except RefusedChange as refusal:
             if not self.scan.rules.ignored(path):
-                self.skip(_printable(disk_name), f"the name cannot be a key: {refusal.message}")
+                self.skip(_printable(disk_name), f"a note cannot have this name: {refusal.message}")
             return None
         return path
 

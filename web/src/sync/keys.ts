@@ -59,7 +59,7 @@ const PATH_PROBLEMS = {
   unicode: "the path is not valid Unicode",
   long: `the key is over ${String(MAX_KEY_BYTES)} bytes`,
   form: "the path is not in normal form NFC",
-  absolute: "the path is absolute",
+  absolute: "the path is absolute, or begins like a Windows drive",
   dots: "an empty, . or .. name in the path",
   own: `${STATE_FOLDER} is the daemon's own`,
   longName: `a name is over ${String(MAX_NAME_BYTES)} bytes`,
