@@ -92,6 +92,15 @@ async def test_what_is_no_word_is_found_as_it_is_written(http: httpx.AsyncClient
         ("京都 learn", []),
         ("ชาวโลก", ["d"]),
         ('"hello', ["e"]),
+        ('"hello world"', ["e"]),
+        ("\u201cHello  world\u201d say", ["e"]),
+        ('"hello w"', ["e"]),
+        ('"world hello"', []),
+        ('"learn C++"', ["a"]),
+        ('"learn C+++"', []),
+        ('"c"', ["a", "b", "c"]),
+        ('"東京都へ"', ["c"]),
+        ('""', []),
         ("NEAR OR", ["e"]),
         ("say NOT x", ["e"]),
         ("(x)", ["e"]),
@@ -104,6 +113,7 @@ async def test_what_is_no_word_is_found_as_it_is_written(http: httpx.AsyncClient
     ):
         assert await keys(http, query) == found, query
     assert marked((await find(http, "c++"))[0]).startswith("Learn ")
+    assert marked((await find(http, '"hello wor"'))[0]) == 'say "[hello world]" NEAR OR NOT (x)'
     assert marked((await find(http, "東京"))[0]) == "京都から[東京]都へ行く"
 
 

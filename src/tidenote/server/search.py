@@ -70,6 +70,9 @@ _UNSPACED: Final = re.compile(
 )
 """Characters of scripts whose words have no spaces between them, so that the index does not know them."""
 
+_TERM: Final = re.compile(r'["\u201c-\u201f]([^"\u201c-\u201f]*)["\u201c-\u201f]|([^\s"\u201c-\u201f]+)')
+"""What somebody quotes, with the marks that a telephone writes, too; or a word."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -103,17 +106,21 @@ class Query(NamedTuple):
 
 
 def parse(text: str) -> Query:
-    """Return what a query asks for: all its words, each from its beginning; nothing in it is an operator.
+    """Return what a query asks for: all its words, each from its beginning, and what it quotes, word for word.
+
+    Nothing else in it is an operator; a quotation mark that is alone is left out.
 
     Raises:
         ProtocolError: `bad_request`, if it is too long.
     """
-    terms = unicodedata.normalize("NFC", text).replace("\0", " ").split()
+    found = _TERM.findall(unicodedata.normalize("NFC", text).replace("\0", " "))
+    # A quoted single word is like any other; so is a quoted nothing like nothing.
+    terms = [term for quoted, word in found if (term := " ".join(quoted.split()) or word)]
     if len(text) > MAX_QUERY or len(terms) > MAX_TERMS:
         raise ProtocolError(f"a search has at most {MAX_QUERY} characters and {MAX_TERMS} words", "bad_request")
     known = [term for term in terms if re.search(r"[^\W_]", term) and not _UNSPACED.search(term)]
     match = " ".join('"{}"*'.format(term.replace('"', '""')) for term in known)
-    literal = tuple(term for term in terms if term not in known or re.search(r"\W|_", term))
+    literal = tuple(term for term in terms if term not in known or re.search(r"[^\w ]|_", term))
     return Query(match, literal, tuple(_pattern(term, whole=term in known) for term in terms))
 
 
@@ -413,7 +420,7 @@ def _pattern(term: str, *, whole: bool) -> re.Pattern[str]:
         term: of the query.
         whole: whether it stands at the beginning of a word, and that word is shown to its end.
     """
-    literal = re.escape(term.translate(_FOLDED))
+    literal = r"\s+".join(map(re.escape, term.translate(_FOLDED).split()))
     return re.compile(rf"(?<![^\W_]){literal}(?:(?<=[^\W_])[^\W_]*)?" if whole else literal)
 
 

@@ -116,7 +116,7 @@ export const messages = {
     title: "Search",
     field: "Search in all notes",
     go: "Search",
-    hint: "Finds words in every note. Offline it finds names only.",
+    hint: "Finds words in every note, and “words in a row” between quotation marks. Offline it finds names only.",
     offline: "Offline: only names are searched.",
     none: "Nothing was found.",
     more: "Show more",
@@ -153,6 +153,7 @@ export const messages = {
     settle: "Settle the conflict",
     openLink: (key: string) => `${key}+click opens it`,
     openHere: "Open the link at the cursor",
+    leave: "Leave the text: Tab alone indents",
     follow: {
       link: (text: string) => `Open ${text}`,
       missing: (text: string) => `Open ${text}`,
@@ -486,6 +487,9 @@ export const messages = {
     command: "Command for a folder",
     copy: "Copy",
     qr: "The link as a QR code",
+    leadsHere:
+      "This link leads nowhere but on this machine. For others start the server with `--host`, or set `public_url`.",
+    letsAllIn: "This server was started with `--no-auth`: whoever reaches it is let in, and pairs nothing.",
     expires: (when: string) => `Ends ${when}`,
     expired: "This link has ended. Make another.",
     used: (name: string) => `${name} is paired.`,
@@ -502,7 +506,7 @@ export const messages = {
     name: "Name",
     nameHelp: "Letters, digits, dot, dash and underscore.",
     created: (name: string) => `The vault ${name} is there.`,
-    onTie: "When two devices write at the same time",
+    onTie: "If it cannot be told which of two changes was first",
     ties: {
       review: "Put both together, and ask someone to look",
       ask: "Keep both versions until someone chooses",
