@@ -114,6 +114,12 @@ def test_a_note_is_looked_up_and_brought_back_under_its_new_name(here: World) ->
     same = next(v for v in found if v.get("sha256") == by_phone["sha256"])
     assert line.endswith(f"restored from {same['receipt']}")
     assert "nothing was changed" in run("restore", "list.md", "--version", str(by_phone["receipt"]), "--dir", laptop)
+    number = str(clock(here) + 1)
+    said = run("restore", "list.md", "--version", number, "--dir", laptop, status=1)
+    assert f"there is no version {number} yet: the latest one is {clock(here)}" in said
+    assert "`tidenote history list.md` lists what there was" in said
+    said = run("restore", "--all", "--version", number, "--dry-run", "--dir", laptop, status=1)
+    assert f"there is no version {number} yet" in said
     # What the message says takes it back does so.
     said = run("restore", "list.md", "--at", "1 day ago", "--dir", laptop, status=1)
     assert "there was no list.md then" in said

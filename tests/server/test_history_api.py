@@ -340,6 +340,21 @@ async def test_a_restore_says_what_and_as_of_when(devices: Devices, body: Messag
     assert await devices.values(A) == ["one"]
 
 
+async def test_a_renamed_note_has_one_version_that_is_current(devices: Devices) -> None:
+    await devices.write("x", A, "one")
+    await devices.rename("x", A, B, "one")
+    assert [(v["key"], "current" in v) for v in await devices.history(B)] == [(A, False), (B, True), (A, False)]
+    assert [(v["key"], "current" in v) for v in await devices.history(A)] == [(A, True), (A, False)]
+
+
+async def test_what_the_log_has_not_come_to_cannot_be_restored(devices: Devices) -> None:
+    await devices.write("x", A, "one")
+    receipt = (await devices.history(A))[0]["receipt"]
+    assert await devices.refused("restore", key=A, receipt=receipt + 1) == "not_found"
+    assert await devices.refused("restore-all", receipt=receipt + 1) == "not_found"
+    assert notes(await devices.ask("restore", key=A, receipt=receipt)) == {}
+
+
 # -- restoring everything
 
 

@@ -172,12 +172,15 @@ def _restore_one(folder: Path, note: str, at_ms: int | None, version: int | None
 
     key = key_of(folder, note)
 
-    async def ask(rest: Rest) -> Restored:
+    async def ask(rest: Rest) -> tuple[RestoreRequest, Restored]:
         request = RestoreRequest(key, at=at_ms) if version is None else await _request_for(rest, key, version)
-        return await rest.restore(request)
+        return request, await rest.restore(request)
 
-    restored = ask_about(note, folder, ask)
-    say_restored(note, restored, "it is as it was then; nothing was changed", as_json=as_json)
+    request, restored = ask_about(note, folder, ask)
+    nothing = "it is as it was then; nothing was changed"
+    if request.receipt is not None:
+        nothing = f"{request.receipt} is a version of another note, and since then this one has not changed"
+    say_restored(note, restored, nothing, as_json=as_json)
 
 
 async def _request_for(rest: Rest, key: str, number: int) -> RestoreRequest:

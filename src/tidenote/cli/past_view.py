@@ -42,7 +42,7 @@ class Told:
 def history(told: Told) -> Iterator[str]:
     """Yield one line for each version, each with its difference below it."""
     rows = [
-        (str(version.receipt), moment(version.received_at), writer(version.device_id), f"{version.size} B")
+        (str(version.receipt), moment(version.received_at), writer(version.device_id), size_of(version))
         for version in told.versions
     ]
     widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
@@ -53,6 +53,11 @@ def history(told: Told) -> Iterator[str]:
         line = f"{number:>{widths[0]}}  {when:16}  {who:{widths[2]}}  {size:>{widths[3]}}  {what}"
         yield plain(line).plain.rstrip()
         yield from (f"    {plain(line).plain}" for line in told.diffs.get(version.receipt, ()))
+
+
+def size_of(version: HistoryEntry) -> str:
+    """Return how large a version is; nothing for a deletion."""
+    return "" if version.deleted else f"{version.size} B"
 
 
 def writer(device_id: str) -> str:

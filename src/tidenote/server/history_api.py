@@ -68,14 +68,11 @@ async def list_history(
     hub = open_hub(service, request, vault)
     _check_key(key)
     found = await hub.read(history.listing, key, before=before, limit=limit)
-    standing = {
-        (entry.key, dot)
-        for entry in await hub.entries(dict.fromkeys(record.key for record in found))
-        for dot in entry.register.dots
-    }
+    standing = {dot for entry in await hub.entries([key]) for dot in entry.register.dots}
     if not found and before is None:
         raise AccessError(f"nobody wrote {path_of_key(key)}", "not_found")
-    versions = [_entry(record, current=(record.key, record.dot) in standing) for record in found]
+    # What stands under an earlier name is that name's matter.
+    versions = [_entry(record, current=record.key == key and record.dot in standing) for record in found]
     return json_response(HistoryPage(hub.epoch, versions, found[-1].receipt if len(found) == limit else None))
 
 
@@ -201,12 +198,19 @@ async def _receipt(hub: Hub, at: int | None, receipt: int | None) -> int:
     if at is not None and receipt is None:
         return await hub.read(_receipt_at, at)
     if receipt is not None and at is None:
-        return receipt
+        return await hub.read(_known_receipt, receipt)
     raise ProtocolError("name a time or a receipt, or a version by timestamp and device_id", "bad_request")
 
 
 def _receipt_at(store: Store, vault: str, time_ms: int) -> int:
     return store.receipt_at(vault, time_ms)
+
+
+def _known_receipt(store: Store, vault: str, receipt: int) -> int:
+    clock = store.vault(vault).clock
+    if receipt > clock:
+        raise AccessError(f"there is no version {receipt} yet: the latest one is {clock}", "not_found")
+    return receipt
 
 
 async def _carry_out(

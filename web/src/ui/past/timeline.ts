@@ -49,6 +49,17 @@ export function deviceOf(device_id: string): string {
 }
 
 /**
+ * Return the versions that make a note's story: without what a rename left under an earlier name, since the first version
+ * under the next one tells of it.
+ */
+export function storyOf(versions: readonly Version[], key: string): Version[] {
+  const names = new Set([key, ...versions.map((version) => version.key)]);
+  return versions.filter(
+    (version) => version.key === key || version.moved_to === undefined || !names.has(version.moved_to),
+  );
+}
+
+/**
  * Return what each version was.
  *
  * @param versions the latest first, all that are known; those of earlier names have those as their key.
@@ -60,7 +71,11 @@ export function momentsOf(versions: readonly Version[], complete: boolean): Mome
     const older = versions[index + 1];
     const parents = (version.parents ?? []).map((dot) => known.get(nameOf({ ...dot, key: version.key })) ?? dot);
     const from = [...new Set(madeOf(version, parents).map((dot) => dot.device_id))];
-    const earlierName = older && older.key !== version.key && !version.deleted ? older.key : null;
+    const isFirst = !parents.some((parent) => {
+      const before = known.get(nameOf({ ...parent, key: version.key }));
+      return before && !before.deleted;
+    });
+    const earlierName = isFirst && older && older.key !== version.key && !version.deleted ? older.key : null;
     if (isServer(version.device_id) && !version.deleted) {
       const source = sourceOf(version, versions.slice(index + 1));
       return { version, event: serverEventOf(version, parents, source), from, earlierName, source };

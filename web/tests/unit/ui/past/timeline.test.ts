@@ -1,7 +1,15 @@
 import { describe, expect, it } from "vitest";
 
 import type { Version } from "../../../../src/ui/api";
-import { daysOf, defaultOther, deviceOf, isServer, momentsOf, RUN_GAP_MS } from "../../../../src/ui/past/timeline";
+import {
+  daysOf,
+  defaultOther,
+  deviceOf,
+  isServer,
+  momentsOf,
+  RUN_GAP_MS,
+  storyOf,
+} from "../../../../src/ui/past/timeline";
 
 const NOON = new Date(2026, 2, 14, 12).getTime();
 
@@ -42,6 +50,26 @@ describe("momentsOf", () => {
     ]);
     expect(momentsOf(versions, true)[3]?.from).toEqual(["laptop", "phone"]);
     expect(momentsOf(versions, true)[6]?.earlierName).toBe("note:old.md");
+  });
+
+  it("tells a rename once, by whoever did it, though somebody wrote on meanwhile", () => {
+    const versions = [
+      version(5, "phone", { parents: [{ timestamp: 3, device_id: "laptop" }] }),
+      version(4, "laptop", { key: "note:old.md", deleted: true, moved_to: "note:a.md" }),
+      version(3, "laptop"),
+      version(2, "laptop", { key: "note:old.md" }),
+      version(1, "tablet", { key: "note:old.md", deleted: true, moved_to: "note:elsewhere.md" }),
+    ];
+    const story = storyOf(versions, "note:a.md");
+    expect(story.map(({ timestamp }) => timestamp)).toEqual([5, 3, 2, 1]);
+    expect(momentsOf(story, false).map(({ event, earlierName }) => [event, earlierName])).toEqual([
+      ["edited", null],
+      ["renamed", "note:old.md"],
+      ["revived", null],
+      ["renamed", null],
+    ]);
+    // Of the old name itself it is the last that is known.
+    expect(storyOf(versions.slice(1, 2), "note:old.md")).toHaveLength(1);
   });
 
   it("tells a restore from what a person settled, and says what came back", () => {
