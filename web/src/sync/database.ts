@@ -3,7 +3,7 @@
  * is journal.ts's matter.
  */
 
-import { openDB, type DBSchema, type IDBPDatabase, type IDBPTransaction } from "idb";
+import { deleteDB, openDB, type DBSchema, type IDBPDatabase, type IDBPTransaction } from "idb";
 
 import { TidenoteError } from "./errors";
 import type { OutboxRow } from "./outbox";
@@ -129,6 +129,17 @@ export class Database {
       await abort(tx);
       throw storageError(error);
     }
+  }
+}
+
+/** Delete all databases whose names begin like this, but for those with something that was not sent. */
+export async function deleteSent(prefix: string): Promise<void> {
+  for (const { name } of await indexedDB.databases()) {
+    if (!name?.startsWith(prefix)) continue;
+    const db = await openDB<Schema>(name);
+    const unsent = await db.count("outbox");
+    db.close();
+    if (unsent === 0) await deleteDB(name);
   }
 }
 

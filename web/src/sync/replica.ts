@@ -1,6 +1,6 @@
 /** `Replica`: a vault's notes in this browser, and the same as the server's. The face of the package. */
 
-import type { Meta } from "./database";
+import { deleteSent, type Meta } from "./database";
 import { TidenoteError } from "./errors";
 import { Journal, type Write } from "./journal";
 import { checkKey, utf8Length } from "./keys";
@@ -52,7 +52,7 @@ export class Replica {
    * @throws TidenoteError `bad_device`, `storage_failed`.
    */
   static async open(options: ReplicaOptions): Promise<Replica> {
-    const name = options.name ?? `tidenote/${new URL(options.endpoint).origin}/${options.vault}`;
+    const name = options.name ?? `${prefixOf(options.endpoint)}${options.vault}`;
     const journal = await Journal.open(name, options.onGone);
     try {
       await journal.bind(options.deviceId, options.vault);
@@ -65,6 +65,11 @@ export class Replica {
       journal.close();
       throw error;
     }
+  }
+
+  /** Delete what is stored here of a server's vaults, but for vaults with something that was not sent. */
+  static forget(endpoint: string): Promise<void> {
+    return deleteSent(prefixOf(endpoint));
   }
 
   /** Stop syncing and close the journal; what is pending stays for the next time. */
@@ -379,4 +384,9 @@ async function content(bytes: Blob, mediaType: string): Promise<Pick<Write, "val
 function added<T>(set: Set<T>, item: T): () => void {
   set.add(item);
   return () => set.delete(item);
+}
+
+/** Return how the names of a server's databases begin. */
+function prefixOf(endpoint: string): string {
+  return `tidenote/${new URL(endpoint).origin}/`;
 }

@@ -22,6 +22,9 @@ const ME_MS = 4_000;
 /** How long the server may take to confirm what was written, before people are told that it has not. */
 const FLUSH_MS = 3_000;
 
+/** How long signing out waits until the notes are deleted here. */
+const FORGET_MS = 3_000;
+
 /** Changes that come in a row are shown together. */
 const REFRESH_MS = 40;
 
@@ -128,13 +131,18 @@ export class App {
   }
 
   /**
-   * End the session of this browser. What was not sent stays in it until it is paired again.
+   * End the session of this browser, and take the notes out of it. A vault with something that was not sent stays until
+   * the browser is paired again.
    *
    * @throws ApiError if the server did not hear of it: then the session goes on.
    */
   async signOut(): Promise<void> {
     await this.api.logout();
     localStorage.removeItem(ME_KEY);
+    await this.replica?.close();
+    // Another tab may be slow to let go; the browser deletes it then.
+    const deleted = Replica.forget(location.origin).catch(() => undefined);
+    await Promise.race([deleted, new Promise((late) => setTimeout(late, FORGET_MS))]);
     location.hash = "";
     location.reload();
   }

@@ -177,3 +177,20 @@ test("who signs out with words that the server does not have is told", async ({ 
   answer();
   await expect(page.getByRole("heading", { name: "This browser is not paired yet" })).toBeVisible();
 });
+
+test("signing out takes the notes out of the browser, in all its tabs", async ({ page, context, server }) => {
+  await page.goto(server.origin);
+  await own(page, server);
+  await page.request.put("/api/v1/notes/Secret.md", write(server, "told to nobody"));
+  const other = await context.newPage();
+  for (const tab of [page, other]) {
+    await openNote(tab, "Secret.md");
+    await expect(editorOf(tab)).toHaveText("told to nobody");
+  }
+  await page.getByRole("button", { name: "Sign out of this browser" }).click();
+  for (const tab of [page, other]) {
+    await expect(tab.getByRole("heading", { name: "This browser is not paired yet" })).toBeVisible();
+    const stored = () => tab.evaluate(async () => (await indexedDB.databases()).length);
+    await eventually(async () => (await stored().catch(() => -1)) === 0, "nothing is stored");
+  }
+});

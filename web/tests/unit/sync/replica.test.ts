@@ -36,6 +36,20 @@ test("what is written is there again after a reload", async () => {
   await second.close();
 });
 
+test("what a server has is forgotten, what it has not stays", async () => {
+  const endpoint = "http://127.0.0.1:2";
+  const names = async () =>
+    (await indexedDB.databases()).map(({ name }) => name).filter((name) => name?.includes(":2/"));
+  for (const vault of ["sent", "unsent"]) {
+    const replica = await Replica.open({ endpoint, vault, deviceId: "browser" });
+    if (vault === "unsent") await replica.put("note:a.md", "one");
+    await replica.close();
+  }
+  expect(await names()).toHaveLength(2);
+  await Replica.forget(endpoint);
+  expect(await names()).toEqual([`tidenote/${endpoint}/unsent`]);
+});
+
 test("half of a surrogate pair becomes U+FFFD", async () => {
   const replica = await open({ endpoint: "http://127.0.0.1:1" });
   await replica.put("note:a.md", "\ud83d\ude00 \ud83d");
