@@ -6,7 +6,8 @@ export interface Shortcut {
   /** As people read it: "Alt+N", "Mod+K" (Ctrl, or Cmd on a Mac), "?" or "G C", one key after the other. */
   readonly keys: string;
   readonly label: string;
-  readonly run: () => void;
+  /** Null for what works without us, and is only listed. */
+  readonly run: (() => void) | null;
   /** Whether it also works while text is being typed; by default if it has a Mod, or an Alt that types nothing. */
   readonly whileTyping?: boolean;
 }
@@ -52,9 +53,12 @@ export function onKeydown(event: KeyboardEvent): void {
   before = { key: pressed, at: event.timeStamp };
   const typing = isTyping(event);
   const match = known.list.find(
-    (one) => (one.keys === pressed || one.keys === sequence) && (!typing || (one.whileTyping ?? SILENT.test(one.keys))),
+    (one) =>
+      one.run &&
+      (one.keys === pressed || one.keys === sequence) &&
+      (!typing || (one.whileTyping ?? SILENT.test(one.keys))),
   );
-  if (!match) return;
+  if (!match?.run) return;
   event.preventDefault();
   match.run();
 }

@@ -122,7 +122,7 @@ const frontMatter = ViewPlugin.fromClass(
 function frontLines(view: EditorView): DecorationSet {
   const { doc } = view.state;
   const builder = new RangeSetBuilder<Decoration>();
-  if (doc.line(1).text.trimEnd() !== "---") return builder.finish();
+  if (!/^\ufeff?---\s*$/.test(doc.line(1).text)) return builder.finish();
   let end = 2;
   while (end <= doc.lines && !/^(?:---|\.\.\.)\s*$/.test(doc.line(end).text)) end += 1;
   if (end > doc.lines) return builder.finish();

@@ -17,10 +17,12 @@ export interface Place {
   readonly mayTick?: boolean;
 }
 
-const FRONT_MATTER = /^---[ \t]*\r?\n([\s\S]*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$)/;
+/** What is before the text: a byte order mark, which some editors write, and properties. */
+const HEAD = /^\ufeff?(?:---[ \t]*\r?\n([\s\S]*?)\r?\n(?:---|\.\.\.)[ \t]*(?:\r?\n|$))?/;
 const EXTERNAL = /^(?:https?:|mailto:|tel:)/i;
 const OWN_PICTURE = /^data:image\/(?:png|gif|jpeg|webp);base64,/i;
 const PICTURE = /\.(?:png|jpe?g|gif|webp|avif|svg|bmp)$/i;
+const LINE_BREAK = /<br ?\/?>/iy;
 const TASK = /^\[([ xX])\][ \u00a0]/;
 
 const stickyTag = new RegExp(TAG.source, "uy");
@@ -31,6 +33,7 @@ const markdown = new MarkdownIt({ html: false, linkify: true, breaks: false });
 markdown.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
 markdown.inline.ruler.before("link", "wikilink", wikilinkRule);
 markdown.inline.ruler.after("wikilink", "tag", tagRule);
+markdown.inline.ruler.before("autolink", "line_break", lineBreakRule);
 markdown.core.ruler.push("tasks", taskRule);
 markdown.core.ruler.push("alignment", alignmentRule);
 markdown.renderer.rules.link_open = linkRule;
@@ -38,8 +41,8 @@ markdown.renderer.rules.image = pictureRule;
 
 /** Return a note's HTML. */
 export function toHtml(text: string, place: Place): string {
-  const front = FRONT_MATTER.exec(text);
-  const properties = front ? `<pre class="front-matter">${escape(front[1] ?? "")}</pre>` : "";
+  const front = HEAD.exec(text)?.[1];
+  const properties = front === undefined ? "" : `<pre class="front-matter">${escape(front)}</pre>`;
   return properties + markdown.render(bodyOf(text), { place });
 }
 
@@ -81,7 +84,7 @@ function startsOf(text: string): number[] {
 }
 
 function bodyOf(text: string): string {
-  return text.slice(FRONT_MATTER.exec(text)?.[0].length ?? 0);
+  return text.slice(HEAD.exec(text)?.[0].length ?? 0);
 }
 
 function placeOf(env: Env | undefined): Place {
@@ -111,6 +114,16 @@ function wikilinkRule(state: StateInline, silent: boolean): boolean {
       state.push("wikilink_close", "a", -1);
     }
   }
+  state.pos += match[0].length;
+  return true;
+}
+
+/** A `<br>` is the one tag that has a meaning: in the cell of a table nothing else breaks a line. */
+function lineBreakRule(state: StateInline, silent: boolean): boolean {
+  LINE_BREAK.lastIndex = state.pos;
+  const match = LINE_BREAK.exec(state.src);
+  if (!match) return false;
+  if (!silent) state.push("hardbreak", "br", 0);
   state.pos += match[0].length;
   return true;
 }

@@ -19,6 +19,22 @@ test("a wikilink leads to the nearest note of that name", () => {
   expect(link?.textContent).toBe("the boat");
 });
 
+test("a byte order mark hides neither a heading nor properties, and every place counts it", () => {
+  expect(show("\ufeff# Boat").querySelector("h1")?.textContent).toBe("Boat");
+  expect(show("\ufeff---\na: 1\n---\n# Boat").querySelector("pre.front-matter")?.textContent).toBe("a: 1");
+  const place = { path: "Ideas/sail.md", index };
+  expect(tasksOf("\ufeff- [ ] hull", place)).toEqual([4]);
+  expect(findHeading("\ufeff# Boat", "Boat", place)).toEqual({ number: 0, at: 1 });
+});
+
+test("<br> breaks a line, in a table, too; it is the only tag that does anything", () => {
+  expect(show("one<br>two<BR/>three<br />four").querySelectorAll("br")).toHaveLength(3);
+  expect(show("| a |\n|---|\n| one<br>two |").querySelector("td")?.innerHTML).toBe("one<br>\ntwo");
+  const text = show("`<br>` \\<br> <br class=x> <b>bold</b>");
+  expect(text.querySelector("br, b")).toBeNull();
+  expect(text.textContent).toContain("<br> <br> <br class=x> <b>bold</b>");
+});
+
 test("a wikilink to nothing says so, and leads to where it would be", () => {
   const link = show("[[Oars]]").querySelector("a");
   expect(link?.className).toBe("wikilink missing");
