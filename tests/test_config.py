@@ -74,6 +74,7 @@ def test_a_wrong_variable_is_named() -> None:
         ({"redis_url": "redis://localhost"}, "not yet supported"),
         ({"database_url": "postgresql://localhost/x"}, "not yet supported"),
         ({"max_frame_bytes": 0}, "max_frame_bytes"),
+        ({"max_text_bytes": 2**22}, "needs max_frame_bytes of at least 25427968"),
         ({"colour": "red"}, "no setting colour"),
     ],
 )

@@ -170,6 +170,12 @@ class ServerConfig:
             raise ConfigError(f"port {self.port} is not in 0..65535: choose another, such as 8787")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("TLS needs both files: give --tls-cert and --tls-key")
+        # JSON writes a control character in six bytes; a client sends a change whole, or not at all.
+        needed = 6 * self.max_text_bytes + 2**18
+        if self.max_text_bytes > 2**20 and needed > self.max_frame_bytes:
+            raise ConfigError(
+                f"max_text_bytes {self.max_text_bytes} needs max_frame_bytes of at least {needed}: raise both"
+            )
         if self.public_url is not None:
             _check_public_url(self.public_url)
         for name, value in (("database_url", self.database_url), ("redis_url", self.redis_url)):

@@ -463,6 +463,11 @@ async def test_a_change_that_must_not_be_is_not_fetched(journal: Journal) -> Non
     assert journal.keys() == [A]
 
 
+async def test_what_nobody_asked_for_is_not_taken_in_and_ends_the_asking(journal: Journal) -> None:
+    told = Told(fetched=Fetched("1-a", [from_change(write("5x", key=C))]))
+    assert await fetch(told, [A, B]) == {}
+
+
 async def test_a_key_that_vanished_since_the_manifest_is_left_alone(journal: Journal) -> None:
     told = Told(manifest("1-a", A), fetched=Fetched("1-a", []))
     assert await DataSync(journal, told).run() == set()

@@ -215,6 +215,9 @@ def test_a_full_disk_refuses_the_write_and_nothing_of_it_stays(journal: Journal)
 def test_a_path_that_cannot_be_opened_is_a_storage_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot open"):
         Journal(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be made"):
+        Journal(tmp_path / "file" / "journal.db")
 
 
 # -- writes

@@ -13,7 +13,7 @@ import pytest
 from tidenote.core.retention import Policy
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import AccessError, ConfigError, StorageError
-from tidenote.server import backup
+from tidenote.server import backup, history
 from tidenote.server.blobs import blob_path
 from tidenote.server.export import Exported, export
 from tidenote.server.store.sql import SqlStore
@@ -142,6 +142,21 @@ def test_what_the_history_let_go_of_is_told(tmp_path: Path, log: Log) -> None:
     assert (done.gone, done.missing) == (["a.md"], [])
     assert (later.gone, later.missing) == ([], ["b.md"])
     assert files(tmp_path / "out") == {"a.md": b"one\n"}
+
+
+def test_what_cannot_be_read_any_more_is_told_and_costs_nothing_else(tmp_path: Path, log: Log) -> None:
+    first = log.write("a.md", "one\n")
+    log.write("b.md", "kept\n")
+    log.write("a.md", "two\n", first)
+    with closing(sqlite3.connect(log.data / "tidenote.db")) as database, database:
+        database.execute("UPDATE versions SET value = NULL, packed = x'00' WHERE timestamp = ?", (first.timestamp,))
+    done = log.export(tmp_path / "out.zip", at=2)
+    assert (done.files, done.damaged) == (1, ["a.md"])
+    assert files(tmp_path / "out.zip") == {"b.md": b"kept\n"}
+    with closing(SqlStore.open(log.data)) as store:
+        plan = history.restore_note(store, "main", "note:a.md", store.receipt_at("main", 2 * DAY_MS))
+        with pytest.raises(StorageError, match=r"the text of a\.md cannot be read any more"):
+            list(history._changes(store, "main", [list(plan.steps.values())]))
 
 
 def test_what_was_deleted_and_is_forgotten_is_there_as_it_was(tmp_path: Path, log: Log) -> None:

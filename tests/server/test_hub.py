@@ -165,7 +165,7 @@ def edit(number: int, value: str | None = "short") -> Change:
 
 async def test_a_commit_is_bounded_by_what_it_reads(store: TroubledStore, bus: PubSub[Publication]) -> None:
     await large_notes(store, bus, 8)
-    async with a_hub(store, bus, ServerConfig(max_batch_bytes=2500)) as hub:
+    async with a_hub(store, bus, ServerConfig(max_batch_bytes=2950)) as hub:
         edits = [edit(number) for number in range(1, 9)]
         refused = change(9, base=frozenset([Dot(9, "b")]))
         one, other = await asyncio.gather(hub.enqueue([*edits[:5], refused]), hub.enqueue(edits[5:]))

@@ -23,8 +23,12 @@ def serve(
     no_auth: Annotated[bool, typer.Option("--no-auth", help="Let everyone in; on a loopback address only.")] = False,
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate chain, in PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key, in PEM.")] = None,
-    database: Annotated[str | None, typer.Option(metavar="URL", help="Another database than the embedded one.")] = None,
-    redis: Annotated[str | None, typer.Option(metavar="URL", help="What connects several server processes.")] = None,
+    database: Annotated[
+        str | None, typer.Option(metavar="URL", help="Another database than the embedded one; not supported yet.")
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option(metavar="URL", help="What connects several server processes; not supported yet.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A settings file.")] = None,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM."""

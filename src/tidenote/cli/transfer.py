@@ -47,6 +47,9 @@ def export(
     _remark("has", "have", "versions that nobody has settled yet; they lie beside the note", done.unsettled)
     _remark("is", "are", "older than asked for: the history keeps nothing later from before then", done.gone)
     _remark("is", "are", "missing: the history keeps nothing of that time", done.missing)
+    _remark("is", "are", "left out: the store is damaged there; look for it in a backup", done.damaged)
+    if done.damaged:
+        raise typer.Exit(1)
 
 
 def import_(

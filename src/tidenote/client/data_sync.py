@@ -238,9 +238,13 @@ async def fetch(rest: Rest, keys: Sequence[str], epoch: str | None = None) -> di
         answer = await rest.fetch(left)
         if epoch is not None and answer.epoch != epoch:
             raise UnreachableError("the server's log was replaced while it was read")
-        told = {wire.key for wire in answer.changes}
+        told = {wire.key for wire in answer.changes}.intersection(left)
+        if not told:
+            break
         bad: set[str] = set()
         for wire in answer.changes:
+            if wire.key not in told:
+                continue
             try:
                 siblings.setdefault(wire.key, []).append(to_change(wire, allow_server=True))
             except RefusedChange as refusal:
@@ -248,8 +252,6 @@ async def fetch(rest: Rest, keys: Sequence[str], epoch: str | None = None) -> di
                 bad.add(wire.key)
         for key in bad:
             siblings.pop(key, None)
-        if not told:
-            break
         left = [key for key in left if key not in told]
     return {key: tuple(sorted(found, key=lambda change: change.dot)) for key, found in siblings.items()}
 

@@ -23,7 +23,7 @@ from tidenote.core.clock import MAX_TIMESTAMP, LamportClock
 from tidenote.core.keys import check_device_id, check_key, key_of_path, next_incarnation, owner_of
 from tidenote.core.register import Register, join_all
 from tidenote.core.version import BlobRef, Change, Dot, Head
-from tidenote.errors import CODES, Action, ConfigError, RefusedChange
+from tidenote.errors import CODES, Action, ConfigError, RefusedChange, StorageError
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, Rejected, WireChange, encode, from_change
 from tidenote.wire.session import Received
 
@@ -163,7 +163,10 @@ class Journal:
     ) -> None:
         self.path = Path(path).absolute()
         self._wall_ms = wall_ms
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path.parent} cannot be made: {error.strerror}") from error
         self._db = open_file(self.path)
         self._handed: dict[int, int] = {}
         """Outbox row -> how often it may have been sent without an answer; what was there before us counts as once."""

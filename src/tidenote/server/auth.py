@@ -231,7 +231,7 @@ def cookie_name(scheme: str) -> str:
 
 
 def set_cookie(token: str, scheme: str, *, days: int) -> dict[str, str]:
-    """Return the header that leaves a browser its token; none that is out of date takes it away again."""
+    """Return the header that leaves a browser its token for some days; with 0 days it forgets it."""
     secure = "; Secure" if scheme == "https" else ""
     value = f"{cookie_name(scheme)}={token}; Path=/; Max-Age={days * 86_400}; HttpOnly; SameSite=Strict{secure}"
     return {"set-cookie": value}

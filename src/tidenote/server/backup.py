@@ -417,7 +417,7 @@ def _begin_generations(fresh: Path) -> None:
 
 
 def _let_in_as_before(data: Path, fresh: Path) -> bool:
-    """Let in whom the former folder let in; return False if it cannot tell, or is that of another server."""
+    """Take over whom the former folder let in; return False if it cannot tell, or is that of another server."""
     if not (data / DATABASE_FILE).is_file():
         return False
     former = fresh / "former"

@@ -43,12 +43,14 @@ class Exported:
         unsettled: notes of which others' versions lie beside them.
         gone: notes of which the history has let go of what they were; those have their last kept content before.
         missing: notes of which nothing is kept from then or before.
+        damaged: notes that are left out because their texts cannot be read any more.
     """
 
     files: int = 0
     unsettled: list[str] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,10 @@ def export(data: Path, target: Path, *, vault: str, at_ms: int | None = None, st
             with _opened(target) as output:
                 for done, file in enumerate(files):
                     step(done, len(files))
-                    _write(output, store, vault, data, file)
-                    exported.files += 1
+                    if _write(output, store, vault, data, file):
+                        exported.files += 1
+                    else:
+                        exported.damaged.append(file.path)
                 step(len(files), len(files))
     return exported
 
@@ -139,7 +143,7 @@ def _kept(records: Sequence[Record], wanted: Record) -> Record | None:
 
 
 def _author(record: Record) -> str:
-    """Return who wrote a version, without what only machines tell one server's generation from another by."""
+    """Return who wrote a version, for people: of a server without the name of its log."""
     author = record.dot.device_id
     return "server" if is_server(author) else author
 
@@ -206,18 +210,22 @@ def _opened(target: Path) -> Iterator[_Folder | _Zip]:
         unfinished.unlink(missing_ok=True)
 
 
-def _write(output: _Folder | _Zip, store: Store, vault: str, data: Path, file: _File) -> None:
-    record = file.record
+def _write(output: _Folder | _Zip, store: Store, vault: str, data: Path, file: _File) -> bool:
+    """Write one file; return False if its text cannot be read."""
+    record, text = file.record, b""
+    if record.blob is None:
+        version = store.version(vault, record.key, record.dot)
+        if version is None or version.change.value is None:
+            return False
+        text = version.change.value.encode()
     with output.open(file.path, record.modified_at or record.received_at) as stream:
         if record.blob is None:
-            version = store.version(vault, record.key, record.dot)
-            assert version is not None
-            assert version.change.value is not None
-            stream.write(version.change.value.encode())
-            return
+            stream.write(text)
+            return True
         source = blob_path(data, record.blob.sha256)
         if not source.is_file():
             raise StorageError(f"the attachment {file.path} is missing: check the disk")
         with source.open("rb") as blob:
             while chunk := blob.read(_CHUNK):
                 stream.write(chunk)
+    return True

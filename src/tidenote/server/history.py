@@ -16,7 +16,7 @@ from typing import Final, Literal
 from tidenote.core.history import Undone, as_of, undo, winner
 from tidenote.core.keys import owner_of, path_of_key
 from tidenote.core.version import UNDATED, Change, Dot, Record
-from tidenote.errors import AccessError
+from tidenote.errors import AccessError, StorageError
 from tidenote.server.hub import Hub
 from tidenote.server.store.contract import Store
 
@@ -395,6 +395,7 @@ def _change(store: Store, vault: str, step: Step) -> Change:
     if step.becomes is None:
         return empty
     version = store.version(vault, step.becomes.key, step.becomes.dot)
-    assert version is not None
+    if version is None:
+        raise StorageError(f"the text of {path_of_key(step.becomes.key)} cannot be read any more: restore a backup")
     content = version.change
     return replace(empty, value=content.value, blob=content.blob, modified_at=content.modified_at)

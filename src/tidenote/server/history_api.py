@@ -249,7 +249,7 @@ def _version(store: Store, vault: str, merge: Merge, key: str, dot: Dot) -> Vers
 
 
 def _merge_details(record: Record, past: Past, merge: Merge) -> MergeDetails | None:
-    """Return of what the server merged a version; None if it did not, or that cannot be told any more."""
+    """Return which versions the server merged into one; None if it did not, or that cannot be told any more."""
     union = union_of(record, past) if is_server(record.dot.device_id) else None
     merged = merge_again(union, past, merge) if union else None
     if union is None or merged is None:

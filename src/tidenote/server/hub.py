@@ -26,7 +26,7 @@ from tidenote.core.intake import Batch, Refused, Taken
 from tidenote.core.keys import owner_of
 from tidenote.core.merged import Merge, Merged
 from tidenote.core.retention import surplus_incarnations
-from tidenote.core.version import UNDATED, BlobRef, Change, Dot, Head, Version
+from tidenote.core.version import UNDATED, BlobRef, Change, Dot, Head, Version, weight_of
 from tidenote.errors import StorageError, TidenoteError
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
@@ -214,7 +214,7 @@ class Hub:
         if self._closing:
             outcome.set_result(self._refuse(changes, "server_stopping", "the server is shutting down"))
         else:
-            self._queue(_Waiting(changes, sum(map(_size, changes)), outcome))
+            self._queue(_Waiting(changes, weight_of(changes), outcome))
         return outcome
 
     def _queue(self, waiting: _Waiting) -> None:
@@ -604,10 +604,6 @@ def _cut(changes: Sequence[Change]) -> int | None:
         created[change.key] = place
     cuts = (cut for cut in range(1, len(changes)) if cut not in whole)
     return min(cuts, key=lambda cut: abs(2 * cut - len(changes)), default=None)
-
-
-def _size(change: Change) -> int:
-    return 200 + len(change.key) + len(change.value or "")
 
 
 def _wall_ms() -> int:

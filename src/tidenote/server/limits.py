@@ -1,4 +1,4 @@
-"""What one device or one address may take of the server: connections, and changes a second. Pure but for its callers.
+"""What one device or one address may take of the server: connections, and changes a second.
 
 Limits of messages and values are wire's and config's; time limits of heads and sockets are uvicorn_protocols.py's.
 """
@@ -26,7 +26,7 @@ DOTS_OF_A_CHANGE: Final = 8
 
 
 def work_of(changes: Iterable[Change]) -> int:
-    """Return as how many changes these count: whoever names a thousand versions has each looked up."""
+    """Return what changes cost, in changes: whoever names a thousand versions has each looked up."""
     return sum(1 + len(change.base or ()) // DOTS_OF_A_CHANGE for change in changes)
 
 

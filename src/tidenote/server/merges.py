@@ -1,7 +1,7 @@
 """What was merged of what, told from the log: a version's sources, their base, and the merge made again.
 
-Pure: asks a `Past`. Nothing of this is written down, since all that it takes is kept anyway; where a text is gone it
-cannot be told. What people are shown of it is conflicts.py's and history_api.py's matter.
+Asks a `Past` for what was. Nothing of this is written down, since all that it takes is kept anyway; where a text is
+gone it cannot be told. What people are shown of it is conflicts.py's and history_api.py's matter.
 """
 
 from __future__ import annotations

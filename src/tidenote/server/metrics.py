@@ -1,4 +1,4 @@
-"""What the server counts, for `GET /metrics`. No names of notes, devices or vaults: anyone may be shown a number."""
+"""What the server counts, for `GET /metrics`. No names of notes, devices or vaults."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class NoteVisitors(Protocol):
     """Writes down who was here; all of it, or what is news."""
 
     async def __call__(self, *, everything: bool) -> None:
-        """Do so."""
+        """Write them down; only what is news unless everything is wanted."""
         ...
 
 

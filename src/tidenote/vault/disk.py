@@ -301,7 +301,7 @@ if sys.platform == "linux":
 else:
 
     def _is_written(_: int) -> bool | None:
-        """Not know."""
+        """Return None: no system call tells."""
         return None
 
 

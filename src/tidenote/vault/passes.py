@@ -231,12 +231,13 @@ class Passes:
         Refused, a file that is gone here is put back from what the replica shows, and one that was deleted elsewhere
         goes out as a new change which has seen the deletion.
         """
-        if decision == "confirm" or kind == "quarantine":
+        deletes = decision == ("refuse" if kind == "quarantine" else "confirm")
+        if deletes:
             if self._confirmed is not None:
                 self._confirmed.update(paths)
         elif kind == "delete_out":
             self._put_back(paths)
-        else:
+        elif kind == "delete_in":
             self._remember_deletions(paths)
         self.look_again(paths)
 

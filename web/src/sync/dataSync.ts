@@ -249,9 +249,11 @@ export async function fetchSiblings(rest: Rest, keys: readonly string[], epoch: 
   while (left.length > 0) {
     const answer = await rest.fetch(left);
     if (epoch !== null && answer.epoch !== epoch) throw new TidenoteError("unreachable", REPLACED);
-    for (const [key, changes] of siblingsOf(answer.changes).siblings) found.set(key, changes);
-    const told = new Set(answer.changes.map(({ key }) => key));
-    if (told.size === 0) break;
+    const asked = new Set(left);
+    const changes = answer.changes.filter(({ key }) => asked.has(key));
+    if (changes.length === 0) break;
+    for (const [key, siblings] of siblingsOf(changes).siblings) found.set(key, siblings);
+    const told = new Set(changes.map(({ key }) => key));
     left = left.filter((key) => !told.has(key));
   }
   return found;
