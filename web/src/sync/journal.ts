@@ -9,7 +9,7 @@ import { Database, type Meta, type Quarantined, type Transaction } from "./datab
 import { TidenoteError } from "./errors";
 import { checkDeviceId, ownerOf } from "./keys";
 import { MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, toChange } from "./messages";
-import { currentBase, isReplaceable, Outbox, rowOf, takeOver, type NewRow, type OutboxRow } from "./outbox";
+import { currentBase, deletes, isReplaceable, Outbox, rowOf, takeOver, type NewRow, type OutboxRow } from "./outbox";
 import { sizeOfChange, type Received, type Siblings } from "./session";
 import {
   accept,
@@ -260,18 +260,27 @@ export class Journal {
 
   /**
    * Return about one message's worth of changes that may be sent now, in order, and note that they may have been.
-   * At most one per key: its successor must not be taken in if it is refused. What waits for an upload, or moves to a
-   * key that does, is left for later and holds up nothing else.
+   * At most one per key: its successor must not be taken in if it is refused. But a deletion goes along with the change
+   * that it deletes, lest others see that come and go. What waits for an upload, or moves to a key that does, is left for
+   * later and holds up nothing else.
    */
   async take(): Promise<Change[]> {
     return this.db.commit(async (tx) => {
       const found: Change[] = [];
       const passed = new Set<string>();
       const waiting = new Set<string>();
+      const latest = new Map<string, Change>();
       let size = 0;
       for await (const cursor of tx.objectStore("outbox")) {
         const row = cursor.value;
         if (row.parked) continue;
+        const before = latest.get(row.key);
+        latest.delete(row.key);
+        if (before && deletes(row.change, before)) {
+          found.push(row.change);
+          await cursor.update({ ...row, handed: row.handed + 1 });
+          continue;
+        }
         const target = row.change.moved_to;
         const waits = passed.has(row.key) || !row.uploaded || (target !== undefined && waiting.has(target));
         passed.add(row.key);
@@ -284,6 +293,7 @@ export class Journal {
         const endsRename = target !== undefined && target === previous?.key;
         if (previous && !endsRename && (found.length >= MAX_MESSAGE_CHANGES || size > MAX_MESSAGE_BYTES)) break;
         found.push(row.change);
+        latest.set(row.key, row.change);
         await cursor.update({ ...row, handed: row.handed + 1 });
       }
       return found;
@@ -364,7 +374,7 @@ export class Journal {
       const touched = new Set([...received.accepted.map(({ key }) => key), ...received.siblings.keys()]);
       if (received.rejected.length > 0) {
         const altered = await this.alterOutbox(tx, (outbox) => {
-          outbox.refuse(received.rejected);
+          outbox.refuse(received.rejected, received.accepted);
         });
         for (const key of altered) touched.add(key);
       }

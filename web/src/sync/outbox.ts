@@ -107,6 +107,13 @@ export function takeOver(row: OutboxRow, successor: NewRow): NewRow {
   return change.moved_to === undefined ? { ...taken, seq: row.seq } : taken;
 }
 
+/** Say whether a change deletes another one, and nothing else. */
+export function deletes(change: Change, other: Change): boolean {
+  const [seen, ...more] = change.base ?? [];
+  const isDeletion = change.value === null && change.moved_to === undefined;
+  return isDeletion && more.length === 0 && seen !== undefined && sameDot(seen, other);
+}
+
 /**
  * Return the dots of a base as they are called now: own ones get new names after a refusal, and those that gave way to
  * a later save were never told to the server; it knows what they were made of.
@@ -162,8 +169,8 @@ export class Outbox {
     return { put, removed };
   }
 
-  /** Do with each refused change what its code demands. */
-  refuse(rejected: readonly (readonly [Change, Rejected])[]): void {
+  /** Do with each refused change what its code demands; others may have been taken in with it. */
+  refuse(rejected: readonly (readonly [Change, Rejected])[], accepted: readonly Change[] = []): void {
     const stamped: Record<"re-stamp" | "re-incarnate", [OutboxRow, Rejected][]> = {
       "re-stamp": [],
       "re-incarnate": [],
@@ -175,7 +182,10 @@ export class Outbox {
       const row = this.put({ ...found, handed: 0 });
       const action = this.actionFor(row, rejection);
       if (action === "re-stamp" || action === "re-incarnate") stamped[action].push([row, rejection]);
-      else if (action === "park") this.park(row, rejection.code, rejection.message);
+      else if (action === "park" && accepted.some(({ key, base }) => key === row.key && names(base, change))) {
+        // The deletion that went along was taken in.
+        this.remove(row.seq);
+      } else if (action === "park") this.park(row, rejection.code, rejection.message);
       else {
         const uploaded = action !== "upload" && row.uploaded;
         this.put({ ...row, uploaded, code: rejection.code, message: rejection.message });

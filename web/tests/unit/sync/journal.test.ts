@@ -38,6 +38,21 @@ test("all heads are of one moment, whatever is written meanwhile", async () => {
   expect((await journal.allHeads()).map(({ confirmed, own }) => [confirmed.length, own.length])).toEqual([[1, 0]]);
 });
 
+test("a deletion goes along with the change that it deletes, and nothing else of that key does", async () => {
+  const journal = await open();
+  const key = "note:a.md";
+  const [first] = await journal.write([{ key, value: "one" }], "tab", 0);
+  if (!first) throw new Error("nothing was written");
+  await journal.write([{ key, value: null, base: [first] }], "tab", 0);
+  await journal.write([{ key: "note:b.md", value: "two" }], "another tab", 0);
+  await journal.write([{ key, value: "three" }], "another tab", 0);
+  expect((await journal.take()).map((change) => [change.key, change.value])).toEqual([
+    [key, "one"],
+    [key, null],
+    ["note:b.md", "two"],
+  ]);
+});
+
 test("bytes can be had although there is no room to note that they were", async () => {
   const journal = await open();
   await journal.keep("0".repeat(64), new Blob(["bytes"]), 0);

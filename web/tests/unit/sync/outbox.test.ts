@@ -126,6 +126,12 @@ describe("refusals", () => {
     });
   });
 
+  test("what was refused while the deletion of it was taken in is not kept", () => {
+    const outbox = new Outbox([row(1, first, { handed: 1 })], META);
+    outbox.refuse([refused(first, "bad_value")], [deletion(61, "me", [first])]);
+    expect(outbox.outcome()).toEqual({ put: [], removed: [1] });
+  });
+
   test("a later save takes the place of what would be parked", () => {
     const outbox = new Outbox([row(1, first, { handed: 1 }), row(2, second)], META);
     outbox.refuse([refused(first, "bad_value")]);
