@@ -64,3 +64,15 @@ def test_import_brings_in_what_is_new_and_says_what_it_did(tmp_path: Path) -> No
         assert [device["device_id"] for device in devices] == ["laptop"]
     tidenote("export", tmp_path / "out", "--data", here.data)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"todo.md", "todo (imported).md", "a.md"}
+
+
+def test_import_knows_the_server_of_this_machine_by_its_certificate_not_by_its_name(tmp_path: Path) -> None:
+    for name in ("old", "world"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "old" / "a.md").write_text("one\n")
+    tls = Path(__file__).parents[1] / "server" / "tls"
+    with world(tmp_path / "world") as here:
+        port = ("--data", here.data, "--port", str(here.port))
+        here.start("server", "serve", *port, "--tls-cert", tls / "elsewhere.pem", "--tls-key", tls / "key.pem")
+        eventually((here.data / "server.json").exists, "the server runs")
+        assert "1 file is new in vault main" in tidenote("import", tmp_path / "old", "--data", here.data).stdout

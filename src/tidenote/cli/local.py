@@ -60,7 +60,7 @@ def ask(
         with httpx.Client(
             base_url=server.url,
             headers=headers,
-            verify=_trust(server),
+            verify=trust_of(server) or False,
             timeout=TIMEOUT_S,
             trust_env=False,  # A proxy never leads to this machine itself, and would learn the token.
         ) as client:
@@ -100,10 +100,10 @@ def _not_running(folder: Path) -> NoReturn:
     )
 
 
-def _trust(server: LocalServer) -> ssl.SSLContext | bool:
-    """Return what shows that it is our server: its own certificate, whatever name stands in it."""
+def trust_of(server: LocalServer) -> ssl.SSLContext | None:
+    """Return what shows that it is our server: its own certificate, whatever name stands in it; None without TLS."""
     if server.tls_cert is None:
-        return False
+        return None
     trust = ssl.create_default_context(cafile=server.tls_cert)
     trust.check_hostname = False
     trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from tidenote.cli import console
-from tidenote.cli.local import local_server
+from tidenote.cli.local import local_server, trust_of
 from tidenote.cli.moments import HELP as TIME_HELP
 from tidenote.cli.past import moment
 from tidenote.cli.progress import bar
@@ -74,8 +73,6 @@ async def _import(folder: Path, vault: str, data: Path | None, config: Path | No
     from tidenote.vault.importer import import_folder
 
     server = local_server(data, config)
-    if server.tls_cert:
-        os.environ["SSL_CERT_FILE"] = server.tls_cert
     author = f"import-{secrets.token_hex(4)}"
     settings = SyncConfig(
         device_id=author,
@@ -84,7 +81,7 @@ async def _import(folder: Path, vault: str, data: Path | None, config: Path | No
         token=server.token,
     )
     with TemporaryDirectory(prefix="tidenote-") as room, bar("bringing files in") as step:
-        async with SyncClient(settings, Path(room) / "journal.db") as client:
+        async with SyncClient(settings, Path(room) / "journal.db", trust=trust_of(server)) as client:
             await client.caught_up(PATIENCE_S)
             done = await import_folder(folder, Path(room) / "copy", client, IgnoreRules(hidden=hidden), step=step)
             await client.flush()

@@ -18,6 +18,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import ssl
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -132,6 +133,7 @@ class SyncClient:
         config: where to, who, which vault.
         journal: the journal, or where its file is to be; by default in the user's data folder.
         find_blob: finds the bytes of blobs that a restored server has lost.
+        trust: which certificates are believed; None for the system's.
 
     Raises (on entering):
         BrokenJournal: the journal's file is damaged.
@@ -145,8 +147,10 @@ class SyncClient:
         journal: Journal | Path | str | None = None,
         *,
         find_blob: FindBlob | None = None,
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self.config = config
+        self._trust = trust
         self._given = journal
         self._find_blob = find_blob
         self._subscribers: weakref.WeakSet[Changes] = weakref.WeakSet()
@@ -167,7 +171,7 @@ class SyncClient:
             )
             self._sweep()
             self._swept = not self.journal.sources()
-            self._rest = Rest(config)
+            self._rest = Rest(config, self._trust)
         except BaseException:
             self._close_journal()
             raise
@@ -178,6 +182,7 @@ class SyncClient:
             on_altered=self._altered,
             on_news=self._tell_news,
             find_blob=self._find_blob or self._find_own_blob,
+            trust=self._trust,
         )
         self._task = asyncio.create_task(self._link.run(), name="tidenote-link")
         self._task.add_done_callback(self._ended)

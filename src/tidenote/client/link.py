@@ -11,9 +11,10 @@ import contextlib
 import logging
 import random
 import secrets
+import ssl
 from collections import Counter, deque
 from collections.abc import Callable, Coroutine
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -62,6 +63,7 @@ class Link:
         on_altered: called with the keys that a message of the server's altered here.
         on_news: called when anything about the state of the link or of the outbox is new.
         find_blob: finds the bytes of blobs that a restored server has lost.
+        trust: which certificates are believed; None for the system's.
 
     Attributes:
         state: what the next step depends on.
@@ -80,8 +82,10 @@ class Link:
         on_altered: Callable[[frozenset[str]], None],
         on_news: Callable[[], None],
         find_blob: FindBlob = lambda _: None,
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self._config = config
+        self._trust = trust
         self._journal = journal
         self._rest = rest
         self._on_altered = on_altered
@@ -219,6 +223,8 @@ class Link:
             TidenoteError: why it ended; it returns if the link was closed by its owner.
         """
         config = self._config
+        # Without one the library takes the system's; None would be refused.
+        tls: dict[str, Any] = {"ssl": self._trust} if self._trust else {}
         try:
             async with connect(
                 self._address(),
@@ -230,6 +236,7 @@ class Link:
                 ping_timeout=config.heartbeat_timeout_ms / 1000,
                 close_timeout=CLOSE_TIMEOUT_S,
                 proxy=None if leads_here(config.sync_endpoint) else True,
+                **tls,
                 logger=_socket_logger,
             ) as socket:
                 await self._converse(socket)

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 import re
+import ssl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -92,10 +93,10 @@ class Rest:
         ConfigError: the environment names a proxy or certificates that are of no use.
     """
 
-    def __init__(self, config: SyncConfig) -> None:
+    def __init__(self, config: SyncConfig, trust: ssl.SSLContext | None = None) -> None:
         self._query = {"device_id": config.device_id, "vault": config.vault, "v": str(PROTOCOL_VERSION)}
         timeout = httpx.Timeout(STALL_TIMEOUT_S, connect=config.connect_timeout_ms / 1000)
-        self._client = http_client(config.http_endpoint, timeout, config.token)
+        self._client = http_client(config.http_endpoint, timeout, config.token, trust)
 
     async def __aenter__(self) -> Self:
         return self
@@ -417,13 +418,16 @@ class Rest:
             raise UnreachableError(f"{server} does not answer: {str(error) or type(error).__name__}") from error
 
 
-def http_client(url: str, timeout: httpx.Timeout | float, token: str | None = None) -> httpx.AsyncClient:
+def http_client(
+    url: str, timeout: httpx.Timeout | float, token: str | None = None, trust: ssl.SSLContext | None = None
+) -> httpx.AsyncClient:
     """Return what sends requests to a server.
 
     Args:
         url: the server's.
         timeout: seconds.
         token: says who we are.
+        trust: which certificates are believed; None for the system's.
 
     Raises:
         ConfigError: the environment names a proxy or certificates that are of no use.
@@ -434,7 +438,7 @@ def http_client(url: str, timeout: httpx.Timeout | float, token: str | None = No
             headers=authorization(token),
             timeout=timeout,
             trust_env=not leads_here(url),
-            verify=url.startswith("https:"),
+            verify=trust or url.startswith("https:"),
         )
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise unfit_proxy() from error
