@@ -58,6 +58,11 @@ def test_people_read(fields: dict[str, object], part: str) -> None:
     assert part in told(**fields)
 
 
+def test_a_command_can_be_copied_whatever_the_folder_is_called() -> None:
+    text = "\n".join(describe(Path("/home/ada/My notes"), FolderStatus("stopped"), now_s=1_000_000.0))
+    assert "`tidenote sync '/home/ada/My notes'`" in text
+
+
 def test_paths_are_grouped_by_reason_and_deletions_say_what_to_do() -> None:
     held = [HeldPath(f"{number}.md", "DELETIONS_OUT", "many files are gone") for number in range(12)]
     refused = [HeldPath("a.md", "FAILED", "")]

@@ -135,7 +135,9 @@ def _look(folder: Path, key: str) -> ConflictDetails:
         if error.code != "not_found":
             raise
         path = key.partition(":")[2]
-        console.fail(f"there is no conflict at {path}; `tidenote conflicts list {folder}` names those there are")
+        console.fail(
+            f"there is no conflict at {path}; `tidenote conflicts list {console.typed(folder)}` names those there are"
+        )
 
 
 # -- settling

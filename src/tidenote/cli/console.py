@@ -6,6 +6,7 @@ import asyncio
 import errno
 import logging
 import os
+import shlex
 import signal
 import sqlite3
 import sys
@@ -210,6 +211,11 @@ async def _until_signalled(main: Coroutine[Any, Any, int | None], interrupted: i
             raise
         # A daemon that was asked to stop has done what it should.
         return interrupted if stopped[0] is signal.SIGINT else 0
+
+
+def typed(path: Path) -> str:
+    """Return a path as it is typed in a command."""
+    return shlex.quote(str(path))
 
 
 def existing_folder(folder: Path) -> Path:

@@ -110,12 +110,14 @@ def _check_link(folder: Path) -> Iterator[Finding]:
 
     link = read_link(folder)
     if link is None:
-        yield Finding("problem", f"{folder} is not synced; begin with `tidenote sync {folder} --endpoint URL`")
+        yield Finding(
+            "problem", f"{folder} is not synced; begin with `tidenote sync {console.typed(folder)} --endpoint URL`"
+        )
         return
     if daemon_runs(folder):
         yield Finding("ok", "a daemon runs")
     else:
-        yield Finding("warning", f"no daemon runs; start one with `tidenote sync {folder}`")
+        yield Finding("warning", f"no daemon runs; start one with `tidenote sync {console.typed(folder)}`")
     yield _check_journal(folder / STATE_FOLDER / JOURNAL_FILE)
     status = read_status(folder)
     for line in reasons(folder, status) if status else ():

@@ -60,8 +60,8 @@ def list_(folder: Folder = Path(), as_json: AsJson = False) -> None:
         for kind, paths in held.items():
             _show(kind, paths)
             confirm, refuse = WORDS[kind][2:]
-            console.say(f"  `tidenote holds confirm {folder} --kind {kind}`: {confirm}")
-            console.say(f"  `tidenote holds refuse {folder} --kind {kind}`: {refuse}")
+            console.say(f"  `tidenote holds confirm {console.typed(folder)} --kind {kind}`: {confirm}")
+            console.say(f"  `tidenote holds refuse {console.typed(folder)} --kind {kind}`: {refuse}")
 
 
 @app.command(epilog=console.example("tidenote holds confirm ~/Notes", "tidenote holds confirm --kind delete_out --yes"))

@@ -42,7 +42,9 @@ def fail_unlinked(folder: Path) -> NoReturn:
 
     if above := synced_above(folder):
         console.fail(f"{folder} is a part of {above}, which is synced; run this in {above}", console.USAGE)
-    console.fail(f"{folder} is not synced; begin with `tidenote sync {folder} --endpoint URL`", console.USAGE)
+    console.fail(
+        f"{folder} is not synced; begin with `tidenote sync {console.typed(folder)} --endpoint URL`", console.USAGE
+    )
 
 
 def ask_server(folder: Path, question: Callable[[Rest], Awaitable[T]]) -> T:

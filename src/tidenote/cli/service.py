@@ -57,7 +57,8 @@ def install(folder: Folder) -> None:
         console.fail("the folder's path has a control character; rename it for a service", console.USAGE)
     if not (folder / ".tidenote").is_dir():
         console.fail(
-            f"{folder} was never synced; run `tidenote sync {folder}` once, a service cannot ask", console.USAGE
+            f"{folder} was never synced; run `tidenote sync {console.typed(folder)}` once, a service cannot ask",
+            console.USAGE,
         )
     service = service_for(folder)
     service.file.parent.mkdir(parents=True, exist_ok=True)

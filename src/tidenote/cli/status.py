@@ -61,7 +61,7 @@ def resume(folder: Folder = Path()) -> None:
 
     folder = linked_folder(folder)
     remove(folder)
-    when = "" if daemon_runs(folder) else f", as soon as `tidenote sync {folder}` runs"
+    when = "" if daemon_runs(folder) else f", as soon as `tidenote sync {console.typed(folder)}` runs"
     console.say(f"{folder} goes on{when}.")
 
 
@@ -102,11 +102,11 @@ def reasons(folder: Path, status: FolderStatus) -> Iterator[str]:
     """Yield what waits for a person, one line a reason, and what to do about it."""
     if status.conflicts:
         notes = console.counted(status.conflicts, "note has", "notes have")
-        yield f"{notes} concurrent versions; `tidenote conflicts list {folder}` names them"
+        yield f"{notes} concurrent versions; `tidenote conflicts list {console.typed(folder)}` names them"
     for title, paths in (("held", status.held), ("refused", status.refused), ("not synced", status.skipped)):
         yield from _paths(title, paths)
     if by_kind(status):
-        yield f"`tidenote holds list {folder}` says what you can decide about what is held"
+        yield f"`tidenote holds list {console.typed(folder)}` says what you can decide about what is held"
 
 
 def _headline(folder: Path, status: FolderStatus) -> str:
@@ -125,7 +125,7 @@ def _headline(folder: Path, status: FolderStatus) -> str:
     if status.connection == "stopped" and status.last_error:
         # The server would have it no more: another start alone ends the same way.
         return f"no daemon runs: {console.explain(TidenoteError(status.last_error, status.last_error_code))}"
-    return f"no daemon runs; start one with `tidenote sync {folder}`"
+    return f"no daemon runs; start one with `tidenote sync {console.typed(folder)}`"
 
 
 def _paths(title: str, paths: list[HeldPath]) -> Iterator[str]:

@@ -453,5 +453,5 @@ def _headline(folder: Path, status: FolderStatus) -> tuple[str, str]:
     if status.state == "attention":
         counts = ((len(status.held), "held"), (len(status.refused), "refused"), (status.conflicts, "in conflict"))
         text = ", ".join(f"{count} {what}" for count, what in counts if count)
-        return "attention", f"needs you: {text}; `tidenote status {folder}` says more"
+        return "attention", f"needs you: {text}; `tidenote status {console.typed(folder)}` says more"
     return "", ""
