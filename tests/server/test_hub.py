@@ -569,7 +569,7 @@ async def test_questions_that_could_not_be_read_at_the_start_are_read_later(
         return really(vault, after, limit)
 
     monkeypatch.setattr(store, "open_conflicts", troubled)
-    monkeypatch.setattr("tidenote.server.hub.READ_AGAIN_S", 0)
+    monkeypatch.setattr("tidenote.server.settling.READ_AGAIN_S", 0)
     async with a_hub(store, bus) as hub:
         await until_shown(hub, 1, BOTH)
     assert caplog.text.count("open questions could not be read") == 2

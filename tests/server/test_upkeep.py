@@ -339,7 +339,7 @@ async def test_a_device_that_makes_up_incarnations_is_remembered_with_some_of_th
         newest = {f"phone~{number}" for number in range(200 - MAX_INCARNATIONS, 200)}
         assert {device.device_id for device in await hub.devices()} == newest | {"laptop"}
         assert {device.device_id for device in service.store.devices("main")} == newest | {"laptop"}
-        assert len(list(hub._seen())) == len(hub._noted) == MAX_INCARNATIONS + 1
+        assert len(list(hub._progress)) == len(hub._progress._noted) == MAX_INCARNATIONS + 1
 
 
 async def test_what_is_no_news_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

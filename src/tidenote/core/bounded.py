@@ -1,6 +1,6 @@
 """Merging within bounds: what is little work is done at once, what is much is looked up among what was done apart.
 
-Pure. Who does the rest, and when, is server/hub.py's matter.
+Pure. Who does the rest, and when, is server/settling.py's matter.
 """
 
 from __future__ import annotations

@@ -7,11 +7,10 @@ the store's; who is told is a matter of the sessions that listen (sync.py).
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,14 +22,14 @@ from tidenote.core.bounded import BoundedMerge, digest
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.diff import TooMuchWork
 from tidenote.core.intake import Batch, Refused, Taken
-from tidenote.core.keys import owner_of
 from tidenote.core.merged import Merge, Merged
-from tidenote.core.retention import surplus_incarnations
 from tidenote.core.version import UNDATED, BlobRef, Change, Dot, Head, Version, weight_of
-from tidenote.errors import StorageError, TidenoteError
+from tidenote.errors import StorageError
 from tidenote.server.merger import Merger
 from tidenote.server.metrics import Metrics
+from tidenote.server.progress import Progress
 from tidenote.server.pubsub import Bus
+from tidenote.server.settling import MERGE_STEPS, Late, Settling
 from tidenote.server.store.contract import Device, Store, TooMuchAtOnce, VaultInfo
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, Rejected
 from tidenote.wire.session import Page, Publication, generation_of, size_of
@@ -40,29 +39,17 @@ logger = logging.getLogger("tidenote.server")
 T = TypeVar("T")
 P = ParamSpec("P")
 
-DEVICE_NEWS_MS: Final = 3_600_000
-"""A device that has not moved is noted at most so often."""
-
 KEYS_AT_ONCE: Final = 20
 """How many keys are read at once where only as many are wanted as a message holds."""
 
 OPEN_AT_ONCE: Final = 100
 """How many open questions are looked at together when a vault is opened."""
 
-READ_AGAIN_S: Final = 60.0
-"""After how long open questions that could not be read are tried again."""
-
 GENERATION_PAUSE_S: Final = 60.0
 """At most one new generation begins in this time: a client that lies about its cursor must not keep all others busy."""
 
 MAX_GENERATION_LEAD: Final = 1000
 """A generation further ahead is a client's error: nobody restores or promotes that often."""
-
-MERGE_STEPS: Final = 150_000
-"""What merges may cost inside one transaction, where everyone else waits for them: about 50 ms, or 50 KiB a text."""
-
-MAX_KNOWN: Final = 2**24
-"""How many characters of texts that were merged apart are kept until they are settled."""
 
 BUG: Final = ("internal_error", "the server has a bug; its log tells more")
 """Code and message of what should not have happened."""
@@ -90,16 +77,7 @@ class _Waiting:
     changes: Sequence[Change]
     size: int
     outcome: asyncio.Future[Committed]
-    late: _Late | None = None
-
-
-@dataclass(slots=True)
-class _Late:
-    """A key that is to be settled, and whether more than `merge` does is needed for that."""
-
-    key: str
-    merge: BoundedMerge
-    again: bool = False
+    late: Late | None = None
 
 
 class Hub:
@@ -149,17 +127,10 @@ class Hub:
         self._waiting: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._closing = False
-        self._devices: dict[str, dict[str, tuple[int, int]]] = {}
-        """Device -> its incarnations, each with its cursor and when it was last seen, ms since 1970."""
-        self._noted: dict[str, tuple[int, int]] = {}
-        """The same of each incarnation as of the disk."""
+        self._progress = Progress()
         self._generation_lock = asyncio.Lock()
         self._next_generation_s = 0.0
-        self._late: dict[str, None] = {}
-        """The keys that wait to be settled, in the order of their turns."""
-        self._late_news = asyncio.Event()
-        self._known: dict[bytes, Merged] = {}
-        """Texts that were merged apart, the latest last."""
+        self._settling = Settling(vault.name, merger=merger, settle=self._settle, unsettled=self._unsettled)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -185,8 +156,8 @@ class Hub:
     async def __aenter__(self) -> Self:
         self._tasks = [
             asyncio.create_task(self._run(), name=f"hub of {self.name}"),
-            asyncio.create_task(self._find_late(), name=f"open questions of {self.name}"),
-            asyncio.create_task(self._settle_late(), name=f"late merges of {self.name}"),
+            asyncio.create_task(self._settling.find(), name=f"open questions of {self.name}"),
+            asyncio.create_task(self._settling.run(), name=f"late merges of {self.name}"),
         ]
         return self
 
@@ -254,34 +225,25 @@ class Hub:
 
     def saw(self, device_id: str, cursor: int) -> None:
         """Note up to where a device says that it has applied the log; it is written down now and then."""
-        family = self._devices.setdefault(owner_of(device_id), {})
-        is_new = device_id not in family
-        family[device_id] = (cursor, _wall_ms())
-        if is_new:
-            for surplus in surplus_incarnations({name: seen_ms for name, (_, seen_ms) in family.items()}):
-                del family[surplus]
-                self._noted.pop(surplus, None)
+        self._progress.saw(device_id, cursor, _wall_ms())
 
     async def note_devices(self) -> None:
         """Write down how far devices are, if that is news."""
-        news = {device: seen for device, seen in self._seen() if self._is_news(device, *seen)}
+        news = self._progress.news()
         if news:
             await self.work(_note_devices, news)
-            # Some may be surplus by now, or forgotten: what was written of them is not kept in mind.
-            held = dict(self._seen())
-            self._noted |= {device: seen for device, seen in news.items() if device in held}
+            self._progress.noted(news)
 
     async def devices(self) -> list[Device]:
         """Return how far devices are, as of now."""
         known = {device.device_id: device for device in await self._read(self._store.devices, self.name)}
-        for device_id, (cursor, seen_ms) in self._seen():
+        for device_id, (cursor, seen_ms) in self._progress:
             known[device_id] = Device(device_id, cursor, self.epoch, seen_ms)
         return [known[device_id] for device_id in sorted(known)]
 
     async def forget_device(self, owner: str) -> None:
         """Forget how far a device and its incarnations are: they do not come back."""
-        self._devices.pop(owner, None)
-        self._noted = {name: seen for name, seen in self._noted.items() if owner_of(name) != owner}
+        self._progress.forget(owner)
         await self._write(self._store.forget_device, self.name, owner)
 
     async def set_on_tie(self, on_tie: str) -> None:
@@ -292,14 +254,6 @@ class Hub:
         """
         info = await self._write(self._store.set_on_tie, self.name, on_tie)
         self.info = replace(self.info, on_tie=info.on_tie)
-
-    def _seen(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        """Yield device ids, with incarnation, each with how far it was, and when it said so."""
-        return itertools.chain.from_iterable(family.items() for family in self._devices.values())
-
-    def _is_news(self, device_id: str, cursor: int, seen_ms: int) -> bool:
-        noted = self._noted.get(device_id)
-        return noted is None or cursor != noted[0] or seen_ms - noted[1] >= DEVICE_NEWS_MS
 
     async def work(self, call: Callable[Concatenate[Store, str, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a short call on the store and the vault's name between two commits."""
@@ -420,7 +374,7 @@ class Hub:
             self._note_failure(error)
             self._reject(pushes, error.code, error.message)
             if late:
-                self._put_off(late.key)
+                self._settling.put_off(late.key)
         except Exception:
             logger.exception("vault %s: a batch of %d pushes could not be taken in", self.name, len(pushes))
             await self._commit_one_by_one(pushes)
@@ -433,7 +387,7 @@ class Hub:
             self._acknowledge(pushes, batch)
             if late:
                 late.again = late.key in batch.late
-            self._note_late(batch.late - {late.key} if late else batch.late)
+            self._settling.note(batch.late - {late.key} if late else batch.late)
 
     async def _commit_in_halves(self, pushes: list[_Waiting]) -> None:
         """Commit pushes, or the changes of one, in two parts, each of which may be parted again."""
@@ -466,61 +420,17 @@ class Hub:
 
     # -- what takes too long for a commit
 
-    def _note_late(self, keys: Iterable[str]) -> None:
-        self._late |= dict.fromkeys(sorted(keys))
-        if self._late:
-            self._late_news.set()
-
-    def _put_off(self, key: str) -> None:
-        """Let a key wait until something can be committed again."""
-        self._late[key] = None
-        self._late_news.clear()
-
-    async def _settle_late(self) -> None:
-        """Settle, one key after the other, what took too much work; between two steps of a key others have a turn.
-
-        While it is merged, changes may come. Then the texts are not those any more, and it starts anew.
-        """
-        while True:
-            await self._late_news.wait()
-            key = next(iter(self._late))
-            del self._late[key]
-            if not self._late:
-                self._late_news.clear()
-            try:
-                await self._settle(key)
-            except TidenoteError as error:
-                logger.error("vault %s: a note stays in conflict: %s", self.name, error.message)
-            except Exception:
-                logger.exception("vault %s: a note stays in conflict", self.name)
-
-    async def _find_late(self) -> None:
-        """Look at every open question once: the server may have ended before it could settle it."""
-        after: str | None = None
-        while True:
-            try:
-                keys = await self.open_conflicts(after, OPEN_AT_ONCE)
-                if not keys:
-                    return
-                self._note_late(entry.key for entry in await self.entries(keys) if len(entry.register.siblings) > 1)
-                after = keys[-1]
-            except Exception:
-                logger.exception("vault %s: open questions could not be read, and are later", self.name)
-                await asyncio.sleep(READ_AGAIN_S)
-
-    async def _settle(self, key: str) -> None:
-        late = _Late(key, BoundedMerge(MERGE_STEPS, self._known))
+    async def _settle(self, late: Late) -> None:
+        """Settle a key in a commit of its own, after what waits already."""
         outcome: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._queue(_Waiting((), 0, outcome, late))
         await outcome
-        if not late.again:
-            return
-        assert late.merge.missing
-        merged = await self._merger.merge(late.merge.missing)
-        self._known[digest(late.merge.missing)] = merged
-        while sum(len(known.text) for known in self._known.values()) > MAX_KNOWN:
-            del self._known[next(iter(self._known))]
-        self._note_late([key])
+
+    async def _unsettled(self, after: str | None) -> tuple[list[str], str | None]:
+        """Return the keys with siblings on a page of open questions, and after which key the next page begins."""
+        keys = await self.open_conflicts(after, OPEN_AT_ONCE)
+        entries = await self.entries(keys)
+        return [entry.key for entry in entries if len(entry.register.siblings) > 1], keys[-1] if keys else None
 
     # -- answers
 
