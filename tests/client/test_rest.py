@@ -73,12 +73,6 @@ def test_a_proxy_that_is_of_no_use_is_named(monkeypatch: pytest.MonkeyPatch, pro
     Rest(config("ws://127.0.0.1:1/ws/sync"))
 
 
-def test_certificates_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
-    with pytest.raises(ConfigError, match="SSL_CERT_FILE"):
-        Rest(SyncConfig("me", "wss://notes.example/ws/sync"))
-
-
 # -- answers
 
 

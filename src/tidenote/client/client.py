@@ -33,6 +33,7 @@ from tidenote.client.data_sync import FindBlob
 from tidenote.client.journal import Journal, Write
 from tidenote.client.link import CLOSE_TIMEOUT_S, Link
 from tidenote.client.rest import Rest, holds
+from tidenote.client.trust import trust_for
 from tidenote.config import SyncConfig
 from tidenote.core.keys import check_key, key_of_path, path_of_key
 from tidenote.core.version import BlobRef, Change
@@ -133,11 +134,12 @@ class SyncClient:
         config: where to, who, which vault.
         journal: the journal, or where its file is to be; by default in the user's data folder.
         find_blob: finds the bytes of blobs that a restored server has lost.
-        trust: which certificates are believed; None for the system's.
+        trust: which certificates are believed; by default those of `trust_for`.
 
     Raises (on entering):
         BrokenJournal: the journal's file is damaged.
-        ConfigError: it is another device's or another vault's; or the environment names a proxy that is of no use.
+        ConfigError: it is another device's or another vault's; or the environment's proxy or certificates are of no
+            use.
         StorageError: it cannot be opened.
     """
 
@@ -171,7 +173,8 @@ class SyncClient:
             )
             self._sweep()
             self._swept = not self.journal.sources()
-            self._rest = Rest(config, self._trust)
+            trust = self._trust or trust_for(config.sync_endpoint)
+            self._rest = Rest(config, trust)
         except BaseException:
             self._close_journal()
             raise
@@ -182,7 +185,7 @@ class SyncClient:
             on_altered=self._altered,
             on_news=self._tell_news,
             find_blob=self._find_blob or self._find_own_blob,
-            trust=self._trust,
+            trust=trust,
         )
         self._task = asyncio.create_task(self._link.run(), name="tidenote-link")
         self._task.add_done_callback(self._ended)

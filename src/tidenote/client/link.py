@@ -63,7 +63,7 @@ class Link:
         on_altered: called with the keys that a message of the server's altered here.
         on_news: called when anything about the state of the link or of the outbox is new.
         find_blob: finds the bytes of blobs that a restored server has lost.
-        trust: which certificates are believed; None for the system's.
+        trust: which certificates are believed; None without TLS.
 
     Attributes:
         state: what the next step depends on.
@@ -223,7 +223,7 @@ class Link:
             TidenoteError: why it ended; it returns if the link was closed by its owner.
         """
         config = self._config
-        # Without one the library takes the system's; None would be refused.
+        # None would be refused where a redirection leads to TLS.
         tls: dict[str, Any] = {"ssl": self._trust} if self._trust else {}
         try:
             async with connect(

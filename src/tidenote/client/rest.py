@@ -20,13 +20,13 @@ from typing import IO, Final, Self, TypeVar
 
 import httpx
 
+from tidenote.client.trust import trust_for
 from tidenote.config import SyncConfig, leads_here, unfit_proxy
 from tidenote.core.version import BlobRef, Dot
 from tidenote.errors import (
     CODES,
     AccessError,
     Action,
-    ConfigError,
     ProtocolError,
     RefusedChange,
     StorageError,
@@ -427,7 +427,7 @@ def http_client(
         url: the server's.
         timeout: seconds.
         token: says who we are.
-        trust: which certificates are believed; None for the system's.
+        trust: which certificates are believed; by default those of `trust_for`.
 
     Raises:
         ConfigError: the environment names a proxy or certificates that are of no use.
@@ -438,13 +438,10 @@ def http_client(
             headers=authorization(token),
             timeout=timeout,
             trust_env=not leads_here(url),
-            verify=trust or url.startswith("https:"),
+            verify=trust or trust_for(url) or False,
         )
     except (ImportError, ValueError, httpx.InvalidURL) as error:
         raise unfit_proxy() from error
-    except OSError as error:
-        why = f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be read: {error.strerror}"
-        raise ConfigError(f"{why}; name others, or none") from error
 
 
 def authorization(token: str | None) -> dict[str, str]:
