@@ -72,7 +72,6 @@ CODES: dict[str, Code] = {
     # The connection or request as a whole.
     "bad_message": Code(Action.STOP, 400, "the message is not valid JSON of a known shape"),
     "message_too_large": Code(Action.STOP, 413, "the message is over the limit"),
-    "out_of_order": Code(Action.STOP, 400, "the message is not allowed now"),
     "resync_required": Code(Action.RESYNC, 409, "unknown epoch, cursor ahead of the log, or deletions missed"),
     "stale": Code(Action.STOP, 409, "others wrote meanwhile; look again before settling"),
     "replaced": Code(Action.RETRY, 409, "the same device connected again"),

@@ -119,7 +119,7 @@ async def test_messages_of_a_later_version_are_ignored(tmp_path: Path) -> None:
         await until_shows(client, NOTE, "text")
 
 
-@pytest.mark.parametrize("code", ["bad_message", "message_too_large", "out_of_order", "forbidden", "fenced"])
+@pytest.mark.parametrize("code", ["bad_message", "message_too_large", "forbidden", "fenced"])
 async def test_what_trying_again_does_not_cure_stops_with_a_clear_word(tmp_path: Path, code: str) -> None:
     async def script(talk: Talk) -> None:
         await talk.push()

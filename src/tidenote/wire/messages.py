@@ -152,7 +152,7 @@ class ErrorMessage(Struct, tag="error", omit_defaults=True):
 class Notice(Struct, tag="notice"):
     """Server to client: something else than the notes is new, to be looked at again by REST.
 
-    `topic` is `holds`, `conflicts`, `devices`, or one of a later version.
+    `topic` is `holds`, `devices`, or one of a later version.
     """
 
     topic: str

@@ -28,7 +28,6 @@ export const CODES: Readonly<Record<string, Action>> = {
   // The connection or request as a whole.
   bad_message: "stop",
   message_too_large: "stop",
-  out_of_order: "stop",
   resync_required: "resync",
   stale: "stop",
   replaced: "retry",

@@ -105,7 +105,7 @@ export class ClientSession {
    * A rename's creation and tombstone stay in one push.
    */
   push(pending: readonly Change[]): number {
-    if (!this.canPush) throw new TidenoteError("out_of_order", "a push waits for its answer");
+    if (!this.canPush) throw new Error("a push waits for its answer");
     const changes = pending.slice(0, fitting(pending));
     const id = this.nextId++;
     this.inFlight = { id, changes };

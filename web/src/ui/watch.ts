@@ -4,15 +4,15 @@ import { app } from "./app.svelte";
 /** What arrives within this time is asked about once. */
 const TOGETHER_MS = 150;
 
-export type Topic = "conflicts" | "devices" | "holds";
+export type Topic = "devices" | "holds";
 
 /**
  * Call `look` after what may matter, until the returned function is called.
  *
- * @param topic that the server gives notice of.
+ * @param topic that the server gives notice of; null for none.
  * @param keys of notes whose changes matter; null for all notes, an empty list for none.
  */
-export function watch(topic: Topic, keys: readonly string[] | null, look: () => void): () => void {
+export function watch(topic: Topic | null, keys: readonly string[] | null, look: () => void): () => void {
   const { replica } = app;
   if (!replica) return () => undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
