@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from e2e.processes import World, eventually, tidenote, world
+from e2e.processes import PATIENCE_S, World, eventually, tidenote, world
 
 
 @pytest.fixture
@@ -54,3 +57,29 @@ def test_a_link_that_leads_to_this_machine_only_says_so_and_has_no_code_for_a_ph
     assert f"{here.url}/#pair=" in told
     assert "nowhere but on this machine" in told
     assert "\u2588" not in told
+
+
+def test_a_vault_that_gave_way_is_named_and_goes_on_if_an_owner_says_so(here: World) -> None:
+    here.serve_guarded()
+    folder, data = here.root / "folder", ("--data", here.data)
+    folder.mkdir()
+    link = re.findall(r"http\S+#pair=\S+", tidenote("pair", "--device", "laptop", *data).stdout)[0]
+    daemon = here.start("laptop", "sync", folder, "--link", link, "--yes")
+    eventually(lambda: "in sync" in daemon.output, "the folder is in sync")
+
+    token = tidenote("pair", "--device", "phone", "--token", *data).stdout.strip().splitlines()[-1]
+    push = {"type": "sync_push", "changes": [], "last_ack": 0, "epoch": "7-00000000"}
+    httpx.post(f"{here.url}/api/v1/sync?device_id=phone", json=push, headers={"Authorization": f"Bearer {token}"})
+
+    assert "`tidenote vaults unfence main` lets this one go on" in tidenote("vaults", *data).stdout
+    assert json.loads(tidenote("vaults", "list", "--json", *data).stdout)["vaults"][0]["fenced_by"] == "7-00000000"
+    metrics = httpx.get(f"{here.url}/metrics", headers={"Authorization": f"Bearer {token}"}).text
+    assert "tidenote_vaults_fenced 1.0" in metrics
+    (folder / "a.md").write_text("text\n", encoding="utf-8")
+    assert daemon.process.wait(PATIENCE_S) == 1
+    assert "goes on elsewhere, as 7-00000000" in daemon.output
+
+    assert "takes changes in" in tidenote("vaults", "unfence", "main", *data).stdout
+    assert "1 change had waited" in tidenote("sync", folder, "--once").stdout
+    assert "unfence" not in tidenote("vaults", *data).stdout
+    assert json.loads(tidenote("vaults", "list", "--json", *data).stdout)["vaults"][0]["notes"] == 1

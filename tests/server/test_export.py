@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import zipfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -192,12 +193,17 @@ def test_nothing_is_overwritten_and_what_is_no_data_is_said(tmp_path: Path, log:
         export(log.data, tmp_path / "out", vault="other")
 
 
-def test_a_missing_attachment_leaves_no_zip(tmp_path: Path, log: Log) -> None:
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_bytes(b"others")])
+@pytest.mark.parametrize("name", ["out", "out.zip"])
+def test_a_damaged_attachment_is_left_out_and_said(
+    tmp_path: Path, log: Log, harm: Callable[[Path], object], name: str
+) -> None:
     log.write("p.png", "picture")
-    blob_path(log.data, SHA256).unlink()
-    with pytest.raises(StorageError, match=r"p\.png"):
-        log.export(tmp_path / "out.zip")
-    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+    log.write("q.md", "text\n")
+    harm(blob_path(log.data, SHA256))
+    done = log.export(tmp_path / name)
+    assert (done.files, done.damaged) == (1, ["p.png"])
+    assert files(tmp_path / name) == {"q.md": b"text\n"}
 
 
 def test_a_server_may_run_meanwhile(tmp_path: Path, log: Log) -> None:

@@ -25,7 +25,7 @@ from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import PubSub, Subscription
 from tidenote.server.store.memory import MemoryStore
 from tidenote.server.store.sql import SqlStore
-from tidenote.wire.session import Publication
+from tidenote.wire.session import Publication, generation_of
 
 pytestmark = pytest.mark.anyio
 
@@ -431,6 +431,16 @@ async def test_a_fenced_vault_takes_nothing_in_and_is_still_read(hub: Hub) -> No
     assert codes(await hub.submit([change(2)])) == ["fenced"]
     assert hub.info.fenced_by == "7-00000000"
     assert len((await hub.changes_since(0)).entries) == 1
+
+
+async def test_a_vault_that_gave_way_goes_on_as_a_later_generation_if_an_owner_says_so(hub: Hub) -> None:
+    epoch = hub.epoch
+    await hub.unfence()
+    assert hub.epoch == epoch
+    await hub.fence("7-00000000")
+    await hub.unfence()
+    assert (generation_of(hub.epoch), hub.info.fenced_by) == (8, None)
+    assert accepted(await hub.submit([change(1)])) == (change(1),)
 
 
 async def test_a_generation_that_nobody_can_have_reached_is_not_believed(hub: Hub) -> None:

@@ -486,10 +486,11 @@ async def test_on_a_server_without_tokens_devices_are_known_by_what_they_did(tmp
 
 async def test_vaults_are_made_and_set(server: Running, http: httpx.AsyncClient, owner: dict[str, str]) -> None:
     made = await http.post("/vaults", json={"name": "work", "on_tie": "ask"}, headers=owner)
-    assert made.json() == {"vaults": [{"name": "work", "on_tie": "ask", "notes": 0, "clock": 0}]}
+    assert made.json() == {"vaults": [{"name": "work", "on_tie": "ask", "notes": 0, "clock": 0, "fenced_by": None}]}
     for body in ({"name": "work"}, {"name": ""}, {"name": "x", "on_tie": "perhaps"}):
         assert refused(await http.post("/vaults", json=body, headers=owner)) == "bad_request"
-    assert refused(await http.post("/vaults/set", json={"name": "absent"}, headers=owner)) == "unknown_vault"
+    for way in ("set", "unfence"):
+        assert refused(await http.post(f"/vaults/{way}", json={"name": "absent"}, headers=owner)) == "unknown_vault"
     assert refused(await http.post("/vaults/set", json={"name": "work", "on_tie": "x"}, headers=owner)) == "bad_request"
     done = await http.post("/vaults/set", json={"name": "work", "on_tie": "merge"}, headers=owner)
     assert done.json()["vaults"][0]["on_tie"] == "merge"

@@ -96,6 +96,7 @@ TABLE: dict[str, Row] = {
     "POST /api/v1/devices/revoke": Row("owner", {"device_id": "DEVICE"}, scoped=False, foreign="not_found"),
     "GET /api/v1/vaults": Row("reader", scoped=False, foreign=None),
     "POST /api/v1/vaults/set": Row("owner", {"name": "VAULT", "on_tie": "ask"}, scoped=False),
+    "POST /api/v1/vaults/unfence": Row("owner", {"name": "VAULT"}, scoped=False),
     "POST /api/v1/vaults": Row("owner", {"name": "VAULT"}, scoped=False, foreign="forbidden"),
     "POST /api/v1/devices/rotate": Row("reader", scoped=False, foreign=None),
     "POST /api/v1/logout": Row("reader", scoped=False, foreign=None),

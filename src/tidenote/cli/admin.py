@@ -24,18 +24,18 @@ vaults_app = typer.Typer(help="List the server's vaults, make one, or alter one.
 def devices(
     data: Data = None,
     vault: Vault = "main",
-    json: Annotated[bool, typer.Option("--json", help="Print it for scripts.")] = False,
+    as_json: console.AsJson = False,
     config: Settings = None,
 ) -> None:
     """List who may use a vault, when each was here, and how far it is."""
     from rich.table import Table
 
     from tidenote.cli.texts import moment, plain, terminal
-    from tidenote.wire.messages import Devices, encode
+    from tidenote.wire.messages import Devices
 
     found = ask(Devices, "GET", "devices", data=data, config=config, vault=vault)
-    if json:
-        console.say(encode(found).decode())
+    if as_json:
+        console.say_json(found)
         return
     if not found.devices:
         console.say("no devices yet; `tidenote pair` makes a link for one")
@@ -74,23 +74,33 @@ def revoke(
 def vaults(context: typer.Context, data: Data = None, config: Settings = None) -> None:
     """List the server's vaults, make one, or alter one."""
     if context.invoked_subcommand is None:
-        list_(data, config)
+        list_(data, config=config)
 
 
 @vaults_app.command("list", epilog=console.example("tidenote vaults list"))
-def list_(data: Data = None, config: Settings = None) -> None:
+def list_(data: Data = None, as_json: console.AsJson = False, config: Settings = None) -> None:
     """List the server's vaults."""
     from rich.table import Table
 
     from tidenote.cli.texts import plain, terminal
     from tidenote.wire.messages import Vaults
 
+    found = ask(Vaults, "GET", "vaults", data=data, config=config)
+    if as_json:
+        console.say_json(found)
+        return
     table = Table(box=None, pad_edge=False)
     for title in ("vault", "notes and files", "ties"):
         table.add_column(title)
-    for vault in ask(Vaults, "GET", "vaults", data=data, config=config).vaults:
+    for vault in found.vaults:
         table.add_row(plain(vault.name), str(vault.notes), vault.on_tie)
     terminal().print(table)
+    for vault in found.vaults:
+        if vault.fenced_by is not None:
+            console.say(
+                f"vault {vault.name} takes nothing in: a device has synced with a later copy of it elsewhere. If there "
+                f"is none, `tidenote vaults unfence {shlex.quote(vault.name)}` lets this one go on"
+            )
 
 
 @vaults_app.command(epilog=console.example("tidenote vaults create work --on-tie ask"))
@@ -121,6 +131,22 @@ def set_(
         console.fail("say what to set: --on-tie review, ask or merge", console.USAGE)
     (vault,) = ask(Vaults, "POST", "vaults/set", VaultRequest(name, on_tie), data=data, config=config).vaults
     console.say(f"vault {vault.name}: --on-tie {vault.on_tie}")
+
+
+@vaults_app.command(epilog=console.example("tidenote vaults unfence main"))
+def unfence(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which vault.")],
+    data: Data = None,
+    config: Settings = None,
+) -> None:
+    """Let a vault go on here that gave way to a later copy elsewhere, which is lost or was made up."""
+    from tidenote.wire.messages import VaultRequest, Vaults
+
+    ask(Vaults, "POST", "vaults/unfence", VaultRequest(name), data=data, config=config)
+    console.say(
+        f"vault {name} takes changes in. Start `tidenote sync` again where it ended, and load the web app anew; each "
+        "device compares everything once, and deletes nothing"
+    )
 
 
 def gc(

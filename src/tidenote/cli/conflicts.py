@@ -32,7 +32,7 @@ app = typer.Typer(
 
 
 @app.command("list", epilog=console.example("tidenote conflicts list ~/Notes"))
-def list_(folder: Folder = Path()) -> None:
+def list_(folder: Folder = Path(), as_json: console.AsJson = False) -> None:
     """List the notes that somebody should look at."""
     from tidenote.cli.conflict_view import listing
     from tidenote.wire.messages import ConflictEntry
@@ -47,6 +47,9 @@ def list_(folder: Folder = Path()) -> None:
 
     folder = linked(folder)
     found = ask_server(folder, ask)
+    if as_json:
+        console.say_json(found)
+        return
     if not found:
         console.say("no conflicts: every note has one version, and no merge waits for a look")
         return

@@ -15,12 +15,14 @@ import unicodedata
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
 
 from tidenote.errors import Action, TidenoteError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for scripts.")]
 
 DEBUG_VARIABLE: Final = "TIDENOTE_DEBUG"
 """The environment variable that makes failures show their traceback."""
@@ -44,7 +46,7 @@ NEXT_STEP: Final = {
     "not_found": "check the address",
     "storage_full": "free space on the disk",
     "storage_failed": "check the disk, then start again",
-    "fenced": "use the server that took its place",
+    "fenced": "use the server that took its place; if there is none, see `tidenote vaults` on this one",
     "folder_unfit": "`tidenote doctor`, run in the folder, looks for the cause",
     "stale": "`tidenote conflicts show NOTE` shows what is there now",
     "replaced": "give every device a --device-id of its own",

@@ -9,7 +9,6 @@ import typer
 
 from tidenote.cli import console
 from tidenote.cli.linked import Folder, linked
-from tidenote.cli.past import AsJson
 from tidenote.wire.messages import HoldDecision, HoldKind
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @app.command("list", epilog=console.example("tidenote holds list ~/Notes", "tidenote holds list --json"))
-def list_(folder: Folder = Path(), as_json: AsJson = False) -> None:
+def list_(folder: Folder = Path(), as_json: console.AsJson = False) -> None:
     """List what is held, and what deciding means."""
     folder = linked(folder)
     held = _held(folder)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PAGE: Final = 1000
 """How many versions are asked for at once."""
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON, for scripts.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")]
 
 T = TypeVar("T")
@@ -37,7 +36,7 @@ def history(
     folder: Dir = Path(),
     diff: Annotated[bool, typer.Option("--diff", help="Show what each version changed.")] = False,
     limit: Annotated[int, typer.Option(metavar="N", min=0, help="The most versions to show; 0 for all.")] = 50,
-    as_json: AsJson = False,
+    as_json: console.AsJson = False,
 ) -> None:
     """List the versions of a note, the latest first, those under its earlier names among them."""
     from tidenote.cli import past_view
@@ -133,7 +132,7 @@ def restore(
     diff: Annotated[bool, typer.Option("--diff", help="With --all: show how each text would change.")] = False,
     dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --all: do not ask.")] = False,
-    as_json: AsJson = False,
+    as_json: console.AsJson = False,
 ) -> None:
     """Bring back a note, or the whole vault, as it was. Nothing is lost: what is there now stays in the history."""
     from tidenote.wire.messages import RestoreAllRequest
@@ -227,7 +226,7 @@ def undo(
     diff: Annotated[bool, typer.Option("--diff", help="Show how each text would change.")] = False,
     dry_run: DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: AsJson = False,
+    as_json: console.AsJson = False,
 ) -> None:
     """Take back all that a device did since a time, except where somebody's later edits stand on it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -26,7 +26,7 @@ MAX_LISTED: Final = 5
 
 def status(
     folder: Folder = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, for scripts.")] = False,
+    as_json: console.AsJson = False,
 ) -> None:
     """Say how a folder stands. Exits with 0 in sync, 3 pending, 4 needs you, 5 offline, 6 no daemon runs."""
     from tidenote.vault.folder import FolderStatus, daemon_runs, read_status

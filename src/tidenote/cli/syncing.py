@@ -303,12 +303,15 @@ async def _once(
     """Sync once, and say what that took."""
     with Meter() as meter:
         async with _opened(folder, settings, how, meter, meter.told) as daemon:
+            waited = daemon.client.status().pending
             _remember(folder, flags)
             await _reach(daemon.client)
             report = await daemon.once(decided=decided)
             parked = daemon.client.status().parked
     done = console.counted(report.operations, "operation", "operations")
     console.say(f"{done}: {report.sent} sent, {report.received} received")
+    if waited:
+        console.say(f"{console.counted(waited, 'change', 'changes')} had waited since an earlier sync")
     for path, reason in report.skipped:
         console.say(f"not synced: {path}: {reason}")
     for held in report.held:

@@ -9,7 +9,7 @@ import typer
 
 from tidenote.cli import console
 from tidenote.cli.linked import Note, ask_server, key_of, linked
-from tidenote.cli.past import AsJson, ask_about, say_restored
+from tidenote.cli.past import ask_about, say_restored
 
 if TYPE_CHECKING:
     from tidenote.client.rest import Rest
@@ -27,14 +27,14 @@ app = typer.Typer(
 
 
 @app.callback()
-def _list_by_default(context: typer.Context, folder: Dir = None, as_json: AsJson = False) -> None:
+def _list_by_default(context: typer.Context, folder: Dir = None, as_json: console.AsJson = False) -> None:
     context.obj = folder
     if context.invoked_subcommand is None:
         list_(context, folder, as_json)
 
 
 @app.command("list", epilog=console.example("tidenote trash list", "tidenote trash list --json --dir ~/Notes"))
-def list_(context: typer.Context, folder: Dir = None, as_json: AsJson = False) -> None:
+def list_(context: typer.Context, folder: Dir = None, as_json: console.AsJson = False) -> None:
     """List the notes that were deleted and not renamed."""
     from tidenote.cli import past_view
 
@@ -58,7 +58,7 @@ def list_(context: typer.Context, folder: Dir = None, as_json: AsJson = False) -
 
 
 @app.command(epilog=console.example("tidenote trash restore todo.md"))
-def restore(context: typer.Context, note: Note, folder: Dir = None, as_json: AsJson = False) -> None:
+def restore(context: typer.Context, note: Note, folder: Dir = None, as_json: console.AsJson = False) -> None:
     """Bring a deleted note back as it was last."""
     from tidenote.wire.messages import TrashRestoreRequest
 

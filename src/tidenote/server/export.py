@@ -7,14 +7,17 @@ beside it with its author's.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
+import shutil
 import time
 import unicodedata
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, Final
@@ -22,7 +25,7 @@ from typing import IO, Final
 from tidenote.core.history import as_of, winner
 from tidenote.core.keys import marked_path, names_like, path_of_key
 from tidenote.core.version import Record, is_server
-from tidenote.errors import ConfigError, StorageError
+from tidenote.errors import ConfigError
 from tidenote.server.backup import Step, copy_database, disk_errors, unwatched
 from tidenote.server.blobs import blob_path
 from tidenote.server.store.contract import Store
@@ -43,7 +46,7 @@ class Exported:
         unsettled: notes of which others' versions lie beside them.
         gone: notes of which the history has let go of what they were; those have their last kept content before.
         missing: notes of which nothing is kept from then or before.
-        damaged: notes that are left out because their texts cannot be read any more.
+        damaged: paths that are left out because their texts or attachments are gone from the disk, or are others.
     """
 
     files: int = 0
@@ -72,7 +75,7 @@ def export(data: Path, target: Path, *, vault: str, at_ms: int | None = None, st
     Raises:
         ConfigError: the target is there already, or the folder holds no server's data.
         AccessError: `unknown_vault`.
-        StorageError: a disk failed or is full, or an attachment is missing.
+        StorageError: a disk failed or is full.
     """
     if target.exists() and (not target.is_dir() or target.suffix == ".zip" or any(target.iterdir())):
         raise ConfigError(f"{target} is there already: name a new folder, or a new .zip file")
@@ -211,21 +214,25 @@ def _opened(target: Path) -> Iterator[_Folder | _Zip]:
 
 
 def _write(output: _Folder | _Zip, store: Store, vault: str, data: Path, file: _File) -> bool:
-    """Write one file; return False if its text cannot be read."""
-    record, text = file.record, b""
+    """Write one file; return False if its content cannot be read, or is not what was stored."""
+    content = _content(store, vault, data, file.record)
+    if content is None:
+        return False
+    with content, output.open(file.path, file.record.modified_at or file.record.received_at) as stream:
+        shutil.copyfileobj(content, stream, _CHUNK)
+    return True
+
+
+def _content(store: Store, vault: str, data: Path, record: Record) -> IO[bytes] | None:
     if record.blob is None:
         version = store.version(vault, record.key, record.dot)
-        if version is None or version.change.value is None:
-            return False
-        text = version.change.value.encode()
-    with output.open(file.path, record.modified_at or record.received_at) as stream:
-        if record.blob is None:
-            stream.write(text)
-            return True
-        source = blob_path(data, record.blob.sha256)
-        if not source.is_file():
-            raise StorageError(f"the attachment {file.path} is missing: check the disk")
-        with source.open("rb") as blob:
-            while chunk := blob.read(_CHUNK):
-                stream.write(chunk)
-    return True
+        return None if version is None or version.change.value is None else BytesIO(version.change.value.encode())
+    try:
+        blob = blob_path(data, record.blob.sha256).open("rb")
+    except FileNotFoundError:
+        return None
+    if hashlib.file_digest(blob, "sha256").hexdigest() != record.blob.sha256:
+        blob.close()
+        return None
+    blob.seek(0)
+    return blob

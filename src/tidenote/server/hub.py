@@ -204,10 +204,20 @@ class Hub:
             now_s = time.monotonic()
             if self.epoch == after and now_s >= self._next_generation_s and cursor > await self._head():
                 self._next_generation_s = now_s + GENERATION_PAUSE_S
-                self.info = await self._write(self._store.new_generation, self.name, wall_ms=_wall_ms())
+                await self._begin_generation()
                 logger.warning("vault %s was restored from an older copy: it is now %s", self.name, self.epoch)
-                await self._publish(Publication(self.epoch, self.clock, self.clock, None))
         return self.info
+
+    async def unfence(self) -> None:
+        """Begin a generation later than the one that the vault gave way to; nothing happens if it gave way to none."""
+        async with self._generation_lock:
+            if self.info.fenced_by is not None:
+                await self._begin_generation()
+                logger.warning("vault %s goes on here as a later copy, as an owner asked: %s", self.name, self.epoch)
+
+    async def _begin_generation(self) -> None:
+        self.info = await self._write(self._store.new_generation, self.name, wall_ms=_wall_ms())
+        await self._publish(Publication(self.epoch, self.clock, self.clock, None))
 
     async def _head(self) -> int:
         """Return the last receipt as of the disk: readers may tell of a commit before we have heard of it."""

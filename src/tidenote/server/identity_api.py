@@ -172,6 +172,16 @@ async def set_vault(service: Parts, request: Asked) -> Response[Vaults]:
     return await _set(hub, asked)
 
 
+@post("/api/v1/vaults/unfence", status_code=200, operation_class=body_of(VaultRequest), responses=ERRORS)
+async def unfence_vault(service: Parts, request: Asked) -> Response[Vaults]:
+    """Let a vault that gave way to a later copy of itself go on here; return it."""
+    asked = decode(await read_body(request, service), VaultRequest)
+    hub = open_hub(service, request, asked.name)
+    caller_of(request).check_owner((asked.name,))
+    await hub.unfence()
+    return json_response(Vaults([await _vault_entry(hub)]))
+
+
 async def _set(hub: Hub, asked: VaultRequest) -> Response[Vaults]:
     if asked.on_tie is not None:
         await hub.set_on_tie(asked.on_tie)
@@ -179,7 +189,7 @@ async def _set(hub: Hub, asked: VaultRequest) -> Response[Vaults]:
 
 
 async def _vault_entry(hub: Hub) -> VaultEntry:
-    return VaultEntry(hub.name, hub.info.on_tie, await hub.read(_count_notes), hub.clock)
+    return VaultEntry(hub.name, hub.info.on_tie, await hub.read(_count_notes), hub.clock, hub.info.fenced_by)
 
 
 def _count_notes(store: Store, vault: str) -> int:
@@ -236,4 +246,5 @@ ROUTES: Final[list[HTTPRouteHandler]] = [
     list_vaults,
     create_vault,
     set_vault,
+    unfence_vault,
 ]

@@ -32,6 +32,9 @@ class Metrics:
         self.holds = Gauge(
             "tidenote_holds", "Devices that hold something until a person decides", registry=self.registry
         )
+        self.fenced = Gauge(
+            "tidenote_vaults_fenced", "Vaults that gave way to a later copy elsewhere", registry=self.registry
+        )
         self.csp_reports = Counter(
             "tidenote_csp_reports", "What the web app's content security policy forbade", registry=self.registry
         )

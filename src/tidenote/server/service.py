@@ -228,6 +228,7 @@ async def open_service(
 
         holdings = Holdings()
         metrics.holds.set_function(lambda: holdings.count(now_ms()))
+        metrics.fenced.set_function(lambda: sum(hub.info.fenced_by is not None for hub in hubs.values()))
         search = Search(config.data_dir, bus)
         service = Service(
             config=config,

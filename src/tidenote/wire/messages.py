@@ -601,12 +601,13 @@ class Rotated(Struct, omit_defaults=True):
 
 
 class VaultEntry(Struct):
-    """A vault: what it does with ties, how many notes and files it has, and its clock."""
+    """A vault: what it does with ties, how many notes and files it has, its clock, and the epoch it gave way to."""
 
     name: str
     on_tie: Literal["review", "ask", "merge"]
     notes: int
     clock: int
+    fenced_by: str | None = None
 
 
 class Vaults(Struct):
@@ -616,7 +617,7 @@ class Vaults(Struct):
 
 
 class VaultRequest(Struct):
-    """The body of `POST /api/v1/vaults` and `POST /api/v1/vaults/set`."""
+    """The body of `POST /api/v1/vaults`, `/vaults/set`, and `/vaults/unfence`, which asks for the name only."""
 
     name: str
     on_tie: str | None = None
