@@ -338,7 +338,7 @@ async def test_a_journal_that_breaks_under_way_is_told_to_everyone(server: Runni
         changes = client.changes()
         await other.push(other.change(NOTE, "text", 5))
         assert await anext(changes) == {NOTE}
-        client.journal._db.execute("UPDATE confirmed SET changes = x'7b'")
+        client.journal._tables._db.execute("UPDATE confirmed SET changes = x'7b'")
         await other.push(other.change(NOTE, "more", 6))
         with pytest.raises(BrokenJournal):
             await anext(changes)

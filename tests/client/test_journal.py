@@ -90,7 +90,9 @@ def test_only_its_owner_can_read_it(journal: Journal) -> None:
 
 
 def test_the_file_keeps_what_was_committed_through_a_power_cut(journal: Journal) -> None:
-    settings = {name: journal._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")}
+    settings = {
+        name: journal._tables._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")
+    }
     assert settings == {"journal_mode": "wal", "synchronous": 2}
 
 
@@ -116,7 +118,7 @@ def test_a_torn_write_ahead_log_loses_only_the_last_commits(journal: Journal, tm
         file.truncate(length + 1000)
     again = Journal(torn / journal.path.name)
     assert [row.change.value for row in again.pending()] == ["first"]
-    assert again._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert again._tables._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     again.close()
 
 
@@ -142,11 +144,11 @@ def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path, monk
 
 
 def test_a_file_of_a_later_version_is_left_alone(journal: Journal) -> None:
-    journal._db.execute("PRAGMA user_version = 99")
+    journal._tables._db.execute("PRAGMA user_version = 99")
     with pytest.raises(StorageError, match="later version") as caught:
         Journal(journal.path)
     assert not isinstance(caught.value, BrokenJournal)
-    assert journal._db.execute("PRAGMA user_version").fetchone() == (99,)
+    assert journal._tables._db.execute("PRAGMA user_version").fetchone() == (99,)
 
 
 @pytest.mark.parametrize("damage", ["no database", "a page", "a row", "meta"])
@@ -154,10 +156,10 @@ def test_a_damaged_file_is_named_and_can_be_set_aside(journal: Journal, damage: 
     for number in range(300):
         edit(journal, "words " * 300, f"note:{number}.md")
     if damage == "a row":
-        journal._db.execute("UPDATE outbox SET change = x'7b22' WHERE seq = 7")
+        journal._tables._db.execute("UPDATE outbox SET change = x'7b22' WHERE seq = 7")
     if damage == "meta":
-        journal._db.execute("INSERT INTO meta VALUES ('cursor', 'nonsense')")
-    journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        journal._tables._db.execute("INSERT INTO meta VALUES ('cursor', 'nonsense')")
+    journal._tables._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     journal.close()
     path = journal.path
     data = bytearray(path.read_bytes())
@@ -202,13 +204,13 @@ def test_setting_aside_takes_the_write_ahead_log_along(journal: Journal) -> None
 def test_a_full_disk_refuses_the_write_and_nothing_of_it_stays(journal: Journal) -> None:
     edit(journal, "before")
     hand_out(journal)
-    pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
-    journal._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    pages = journal._tables._db.execute("PRAGMA page_count").fetchone()[0]
+    journal._tables._db.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StorageError) as caught:
         journal.write([Write(f"note:{n}.md", "words " * 1000) for n in range(50)], [entry()])
     assert caught.value.code == "storage_full"
     assert (len(journal.pending()), journal.bases(), journal.meta.clock) == (1, {}, 1)
-    journal._db.execute("PRAGMA max_page_count = 100000")
+    journal._tables._db.execute("PRAGMA max_page_count = 100000")
     assert edit(journal, "after", "note:b.md").dot == at("2me")
 
 
@@ -929,7 +931,7 @@ def test_an_old_own_dot_of_another_incarnation_is_not_given_a_new_one(journal: J
 def test_sqlite_says_no_in_our_words(journal: Journal) -> None:
     blocker = sqlite3.connect(journal.path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
-    journal._db.execute("PRAGMA busy_timeout = 1")
+    journal._tables._db.execute("PRAGMA busy_timeout = 1")
     with pytest.raises(StorageError, match="locked"):
         edit(journal, "text")
     blocker.close()

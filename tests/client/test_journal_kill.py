@@ -58,7 +58,7 @@ def test_a_killed_process_leaves_whole_commits(tmp_path: Path) -> None:
                 cursor = int(line[1])
 
         journal = open_journal(path)
-        assert journal._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert journal._tables._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert journal.meta.cursor >= cursor
         for key, timestamp in latest.items():
             winner = journal.winner(key)

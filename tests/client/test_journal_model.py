@@ -34,7 +34,7 @@ CODES_OF_CHANGES = ["bad_value", "storage_full", "clock_too_far", "dot_reused", 
 def fast_journal(path: Path, wall_ms: Callable[[], int] = lambda: 0) -> Journal:
     """Return a journal that does not wait for the disk: nothing here cuts the power."""
     journal = open_journal(path, wall_ms=wall_ms)
-    journal._db.execute("PRAGMA synchronous = OFF")
+    journal._tables._db.execute("PRAGMA synchronous = OFF")
     return journal
 
 
@@ -402,7 +402,7 @@ class VaultMachine(RuleBasedStateMachine):
             path.write_bytes(backup.read_bytes())
             backup.unlink()
         else:
-            self.journal._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.journal._tables._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self.journal.close()
             backup.write_bytes(path.read_bytes())
         self.journal = fast_journal(path)

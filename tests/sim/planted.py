@@ -21,6 +21,7 @@ from sim.options import Options
 from sim.server import Server
 from tidenote.client.data_sync import DataSync
 from tidenote.client.journal import BaseEntry, Journal, Meta, OutboxRow, Write
+from tidenote.client.journal_tables import Tables
 from tidenote.core import keys, resolve
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, _Intake
@@ -268,7 +269,7 @@ def outbox_emptied_by_sending() -> Iterator[None]:
     def handed(self: Journal, rows: Iterable[OutboxRow]) -> None:
         with self._commit():
             for row in rows:
-                self._delete_row(row)
+                self._delete(row)
 
     with patch.object(Journal, "handed", handed):
         yield
@@ -277,20 +278,19 @@ def outbox_emptied_by_sending() -> Iterator[None]:
 @planted("I14", within=25, kills=10)
 def clock_in_memory() -> Iterator[None]:
     """A journal keeps its Lamport clock in memory only, and uses dots again after a crash."""
-    put, meta = Journal._set, Journal.meta
-    read: Callable[[Journal], Meta] = meta.fget  # type: ignore[attr-defined]
+    put, read = Tables.put_meta, Tables.meta
 
-    def without_clock(self: Journal, **values: str | int | None) -> None:
+    def without_clock(self: Tables, **values: str | int | None) -> None:
         clock = values.pop("clock", None)
         if isinstance(clock, int):
             self.__dict__["clock_in_memory"] = clock
         put(self, **values)
 
-    def with_clock(self: Journal) -> Meta:
+    def with_clock(self: Tables) -> Meta:
         found = read(self)
         return replace(found, clock=self.__dict__.get("clock_in_memory", found.clock))
 
-    with patch.object(Journal, "_set", without_clock), patch.object(Journal, "meta", property(with_clock)):
+    with patch.object(Tables, "put_meta", without_clock), patch.object(Tables, "meta", with_clock):
         yield
 
 

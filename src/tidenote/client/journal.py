@@ -7,7 +7,6 @@ When to send is link.py's matter; what happens to a file, the vault package's.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -16,15 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from tidenote.client.journal_file import BrokenJournal, open_database, set_aside, sqlite_errors
+from tidenote.client.journal_file import BrokenJournal, open_database, set_aside
+from tidenote.client.journal_tables import PAGE, BaseEntry, Meta, OutboxRow, Tables
 from tidenote.core.clock import MAX_TIMESTAMP, LamportClock
 from tidenote.core.keys import check_device_id, check_key, key_of_path, next_incarnation, owner_of
 from tidenote.core.register import Register, join_all
 from tidenote.core.version import BlobRef, Change, Dot, Head
 from tidenote.errors import CODES, Action, ConfigError, RefusedChange, StorageError
-from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, Rejected, WireChange, encode, from_change
+from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, Rejected
 from tidenote.wire.session import Received
 
 __all__ = ["BaseEntry", "BrokenJournal", "Journal", "Meta", "OutboxRow", "Write", "set_aside"]
@@ -35,10 +33,6 @@ MAX_NEW_DOTS: Final = 10
 REPLACED_WITHIN_MS: Final = 60_000
 """For how long a change that was never sent gives way to the next save of the same note. An editor that saves every
 other second must not fill the history; what a person wrote a minute ago and then took back must be in it."""
-
-_PAGE: Final = 256
-# Column names are constants of ours; values are always parameters (hence the noqa of S608 below).
-_ROW: Final = "seq, key, change, source, uploaded, parked, code, message, attempts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,83 +56,6 @@ class Write:
     moved_to: str | None = None
     modified_at: int | None = None
     source: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BaseEntry:
-    """What the folder held at a path when it was last equal to the replica: the base of the next edit.
-
-    Attributes:
-        path: relative, `/`-separated, NFC, as in the key.
-        dot: the version that the file showed; None while it is about to be put there, and may not be there yet.
-        content_hash: SHA-256 in hex of its bytes; None if it is known to be deleted.
-        size: bytes.
-        mtime_ns: as the disk says.
-        inode: as the disk says; 0 if it has none.
-        disk_name: the path on this disk, if it cannot be `path`; else the same.
-        unbased: whether the file's relation to `dot` is unknown.
-        arriving: SHA-256 in hex of the bytes that are about to take its place, and may have done so.
-    """
-
-    path: str
-    dot: Dot | None
-    content_hash: str | None
-    size: int
-    mtime_ns: int
-    inode: int
-    disk_name: str
-    unbased: bool = False
-    arriving: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """A change of this device that the server has not confirmed.
-
-    Attributes:
-        seq: the order of sending.
-        change: the change.
-        source: the file that holds its blob's bytes.
-        uploaded: whether the server has all bytes that the change names, as far as we know.
-        parked: whether it is kept but no longer sent; then `code` and `message` say why.
-        code: of the last refusal.
-        message: of the last refusal, for people.
-        attempts: how often it got a new dot after a refusal.
-    """
-
-    seq: int
-    change: Change
-    source: str | None = None
-    uploaded: bool = True
-    parked: bool = False
-    code: str | None = None
-    message: str | None = None
-    attempts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Meta:
-    """Whose journal this is, and how far it got.
-
-    Attributes:
-        device_id: the current incarnation; empty before `bind`.
-        vault: the vault's name; empty before `bind`.
-        endpoint: of the server; empty before `bind`.
-        token: as given; None if there is none.
-        epoch: of the log that `cursor` counts in; None before the first contact.
-        cursor: the receipt up to which everything is applied.
-        clock: the Lamport clock.
-        confirmed_at: when the server last confirmed anything, ms since 1970; None if never.
-    """
-
-    device_id: str = ""
-    vault: str = ""
-    endpoint: str = ""
-    token: str | None = None
-    epoch: str | None = None
-    cursor: int = 0
-    clock: int = 0
-    confirmed_at: int | None = None
 
 
 class Journal:
@@ -167,31 +84,24 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"{self.path.parent} cannot be made: {error.strerror}") from error
-        self._db = open_file(self.path)
-        self._handed: dict[int, int] = {}
+        self._tables = Tables(self.path, open_file(self.path))
+        self._handed = dict.fromkeys(self._tables.numbers(), 1)
         """Outbox row -> how often it may have been sent without an answer; what was there before us counts as once."""
         self._since: dict[int, int] = {}
         """Outbox row of this process -> when its first text was saved, ms since 1970."""
         self._new_dots: dict[Dot, Dot] = {}
         """Own dots that were replaced in this process: a plan made before may still name the old ones."""
-        with sqlite_errors(self.path):
-            self._handed = {seq: 1 for (seq,) in self._db.execute("SELECT seq FROM outbox")}
 
     def close(self) -> None:
         """Close the file; everything that a method returned from is durable without it."""
-        self._db.close()
+        self._tables.close()
 
     # -- who we are
 
     @property
     def meta(self) -> Meta:
         """Whose journal this is, and how far it got."""
-        with sqlite_errors(self.path):
-            found = dict(self._db.execute("SELECT name, value FROM meta"))
-        try:
-            return msgspec.convert(found, Meta)
-        except msgspec.ValidationError as error:
-            raise BrokenJournal(self.path, str(error)) from error
+        return self._tables.meta()
 
     @property
     def device_id(self) -> str:
@@ -219,19 +129,17 @@ class Journal:
                 raise ConfigError(f"this journal belongs to the device {owner}, not {device_id}: go on as {owner}")
             if meta.vault and meta.vault != vault:
                 raise ConfigError(f"this journal belongs to the vault {meta.vault}, not {vault}: go on with that")
-            self._set(device_id=meta.device_id or device_id, vault=vault, endpoint=endpoint, token=token)
+            self._tables.put_meta(device_id=meta.device_id or device_id, vault=vault, endpoint=endpoint, token=token)
 
     # -- what a key holds
 
     def confirmed(self, key: str) -> tuple[Change, ...]:
         """Return the siblings of a key as the server last told them."""
-        with sqlite_errors(self.path):
-            row = self._db.execute("SELECT changes FROM confirmed WHERE key = ?", (key,)).fetchone()
-        return self._decode(row[0]) if row else ()
+        return self._tables.confirmed(key)
 
     def register(self, key: str) -> Register:
         """Return the state of a key here: what was confirmed joined with our own changes that were not."""
-        own = (row.change for row in self._rows("WHERE key = ? ORDER BY seq", key))
+        own = (row.change for row in self._tables.outbox_of(key))
         return join_all((*self.confirmed(key), *own))
 
     def winner(self, key: str) -> Change | None:
@@ -245,13 +153,13 @@ class Journal:
             prefix: of the keys.
         """
         after = ""
-        for page in self._pages(prefix):
+        for page in self._tables.confirmed_pages(prefix):
             confirmed = dict(page)
             # A full page tells nothing of what comes after its last key.
-            until = page[-1][0] if len(page) == _PAGE else None
-            own = self._outbox_keys(prefix, after, until)
+            until = page[-1][0] if len(page) == PAGE else None
+            own = self._tables.outbox_keys(prefix, after, until)
             for key in sorted(confirmed.keys() | own):
-                winner = self.winner(key) if key in own else join_all(self._decode(confirmed[key])).winner
+                winner = self.winner(key) if key in own else join_all(self._tables.decode(confirmed[key])).winner
                 if winner is not None:
                     yield key, winner
             after = page[-1][0] if page else after
@@ -259,12 +167,7 @@ class Journal:
     def keys(self, prefix: str = "") -> list[str]:
         """Return the keys that show something other than a deletion, in order, without reading their texts."""
         touched = self.unconfirmed_keys()
-        with sqlite_errors(self.path):
-            rows = self._db.execute(
-                "SELECT key FROM confirmed WHERE shown_hash IS NOT NULL AND substr(key, 1, ?) = ?",
-                (len(prefix), prefix),
-            ).fetchall()
-        found = {key for (key,) in rows if key not in touched}
+        found = {key for key in self._tables.shown_keys(prefix) if key not in touched}
         for key in touched:
             winner = self.winner(key) if key.startswith(prefix) else None
             if winner and not winner.deleted:
@@ -273,14 +176,13 @@ class Journal:
 
     def confirmed_heads(self) -> Iterator[tuple[str, dict[Dot, Head]]]:
         """Yield every confirmed key, in order, with the dots of its siblings and what two replicas compare of them."""
-        for page in self._pages(""):
+        for page in self._tables.confirmed_pages():
             for key, changes in page:
-                yield key, {change.dot: change.head for change in self._decode(changes)}
+                yield key, {change.dot: change.head for change in self._tables.decode(changes)}
 
     def conflicts(self) -> list[str]:
         """Return the keys with more than one confirmed sibling, or with a merge that a person should look at."""
-        with sqlite_errors(self.path):
-            return [key for (key,) in self._db.execute("SELECT key FROM confirmed WHERE conflict ORDER BY key")]
+        return self._tables.conflicts()
 
     # -- the outbox
 
@@ -308,32 +210,26 @@ class Journal:
         with self._commit():
             clock = LamportClock(self.meta.clock)
             changes = [self._write(write, clock) for write in writes]
-            self._set(clock=clock.time)
+            self._tables.put_meta(clock=clock.time)
             dots = {change.key: change.dot for change in changes}
             self._put_bases((self._with_dot(entry, dots) for entry in bases), forget)
         return changes
 
     def pending(self) -> list[OutboxRow]:
         """Return the changes that are still to be confirmed, in order; without the parked ones."""
-        return self._rows("WHERE NOT parked ORDER BY seq")
+        return self._tables.pending()
 
     def parked(self) -> list[OutboxRow]:
         """Return the changes that the server refused for good, in order, each with why."""
-        return self._rows("WHERE parked ORDER BY seq")
+        return self._tables.parked()
 
     def counts(self) -> tuple[int, int, int]:
         """Return how many changes are pending, how many are parked, and how many keys are in conflict."""
-        with sqlite_errors(self.path):
-            row: tuple[int, int, int] = self._db.execute(
-                "SELECT (SELECT count(*) FROM outbox), (SELECT count(*) FROM outbox WHERE parked),"
-                " (SELECT count(*) FROM confirmed WHERE conflict)"
-            ).fetchone()
-        return row[0] - row[1], row[1], row[2]
+        return self._tables.counts()
 
     def unconfirmed_keys(self) -> set[str]:
         """Return the keys of the outbox."""
-        with sqlite_errors(self.path):
-            return {key for (key,) in self._db.execute("SELECT DISTINCT key FROM outbox")}
+        return self._tables.outbox_keys()
 
     def ready(self) -> list[OutboxRow]:
         """Return about one message's worth of changes that may be sent now, in order.
@@ -347,26 +243,25 @@ class Journal:
         passed: set[str] = set()
         waiting: set[str] = set()
         size = 0
-        with sqlite_errors(self.path):
-            for raw in self._db.execute(f"SELECT {_ROW} FROM outbox WHERE NOT parked ORDER BY seq"):  # noqa: S608
-                key, uploaded = raw[1], raw[4]
-                if key in found_dots and _deletes((row := self._row(raw)).change, found_dots.pop(key)):
-                    found.append(row)
-                    continue
-                if key in passed or not uploaded:
-                    passed.add(key)
-                    waiting.add(key)
-                    continue
-                row = self._row(raw)
-                passed.add(key)
-                if row.change.moved_to in waiting:
-                    waiting.add(key)
-                    continue
+        for raw in self._tables.raw_pending():
+            key = raw.key
+            if key in found_dots and _deletes((row := self._tables.row(raw)).change, found_dots.pop(key)):
                 found.append(row)
-                found_dots[key] = row.change.dot
-                size += len(raw[2])
-                if len(found) > MAX_MESSAGE_CHANGES or size > 2 * MAX_MESSAGE_BYTES:
-                    break
+                continue
+            if key in passed or not raw.uploaded:
+                passed.add(key)
+                waiting.add(key)
+                continue
+            row = self._tables.row(raw)
+            passed.add(key)
+            if row.change.moved_to in waiting:
+                waiting.add(key)
+                continue
+            found.append(row)
+            found_dots[key] = row.change.dot
+            size += len(raw.change)
+            if len(found) > MAX_MESSAGE_CHANGES or size > 2 * MAX_MESSAGE_BYTES:
+                break
         return found
 
     def handed(self, rows: Iterable[OutboxRow]) -> None:
@@ -376,41 +271,40 @@ class Journal:
 
     def uploads(self) -> list[OutboxRow]:
         """Return the rows whose blobs are to be uploaded, in order."""
-        return self._rows("WHERE NOT uploaded AND NOT parked ORDER BY seq")
+        return self._tables.uploads()
 
     def only_here(self) -> set[str]:
         """Return the keys with a blob whose bytes the server lacks, the parked ones too."""
-        with sqlite_errors(self.path):
-            return {key for (key,) in self._db.execute("SELECT DISTINCT key FROM outbox WHERE NOT uploaded")}
+        return self._tables.keys_not_uploaded()
 
     def unconfirmed_dots(self, key: str) -> set[Dot]:
         """Return the dots of the key's changes in the outbox."""
-        return {row.change.dot for row in self._rows("WHERE key = ?", key)}
+        return {row.change.dot for row in self._tables.outbox_of(key)}
 
     def uploaded(self, row: OutboxRow) -> None:
         """Note that the server has the bytes of a row's blob: the change that names it may be sent."""
         with self._commit():
-            for current in self._rows("WHERE seq = ?", row.seq):
-                if current.change.blob == row.change.blob:
-                    self._put_row(replace(current, uploaded=True))
+            current = self._tables.at(row.seq)
+            if current and current.change.blob == row.change.blob:
+                self._tables.put(replace(current, uploaded=True))
 
     def source_of(self, sha256: str) -> str | None:
         """Return the file that holds the bytes of a blob of the outbox, None if there is none."""
-        for row in self._rows("WHERE source IS NOT NULL"):
+        for row in self._tables.sourced():
             if row.change.blob and row.change.blob.sha256 == sha256:
                 return row.source
         return None
 
     def sources(self) -> set[str]:
         """Return the files that the outbox still needs."""
-        return {row.source for row in self._rows("WHERE source IS NOT NULL") if row.source is not None}
+        return {row.source for row in self._tables.sourced() if row.source is not None}
 
     def park(self, row: OutboxRow, code: str, message: str) -> None:
         """Keep a change but stop sending it, and remember why."""
         with self._commit():
-            for current in self._rows("WHERE seq = ?", row.seq):
-                if current.change == row.change:
-                    self._park(current, code, message)
+            current = self._tables.at(row.seq)
+            if current and current.change == row.change:
+                self._park(current, code, message)
 
     def retry_parked(self, keys: Iterable[str] | None = None) -> int:
         """Send parked changes again, all or those of some keys, and return how many."""
@@ -419,7 +313,7 @@ class Journal:
             rows = [row for row in self.parked() if wanted is None or row.change.key in wanted]
             for row in rows:
                 again = replace(row, parked=False, uploaded=row.change.blob is None or row.source is None, attempts=0)
-                self._put_row(again)
+                self._tables.put(again)
         return len(rows)
 
     # -- what the server says
@@ -441,7 +335,7 @@ class Journal:
             before = {key: self.register(key).siblings for key in touched}
             # From the outbox to the confirmed state: that alters nothing of their join.
             touched |= {change.key for change in received.accepted if not self._accept(change)}
-            self._db.executemany("INSERT OR IGNORE INTO doubts VALUES (?)", [(key,) for key in received.unlisted])
+            self._tables.doubt(received.unlisted)
             self._replace_confirmed(received.siblings)
             self._advance(received)
             if received.rejected:
@@ -454,8 +348,7 @@ class Journal:
 
         An answer was lost, and others wrote; or it had no room.
         """
-        with sqlite_errors(self.path):
-            return [key for (key,) in self._db.execute("SELECT key FROM doubts ORDER BY key")]
+        return self._tables.doubts()
 
     def reconcile(
         self,
@@ -481,12 +374,12 @@ class Journal:
             before = {key: self.register(key).siblings for key in touched}
             self._replace_confirmed(siblings)
             for change, code, message in lost:
-                self._put_row(OutboxRow(0, change, parked=True, code=code, message=message))
+                self._tables.put(OutboxRow(0, change, parked=True, code=code, message=message))
             stamps = (change.dot.timestamp for found in siblings.values() for change in found)
             clock = LamportClock(max(self.meta.clock, *stamps, 0))
             for write in anew:
                 self._write(write, clock, apart=True)
-            self._set(clock=clock.time)
+            self._tables.put_meta(clock=clock.time)
             altered = {key for key in touched if self.register(key).siblings != before[key]}
         return frozenset(altered)
 
@@ -502,7 +395,9 @@ class Journal:
     def resynced(self, epoch: str | None, cursor: int) -> None:
         """Note that a full comparison is complete: from now on the log of this epoch is followed from the cursor."""
         with self._commit():
-            self._set(epoch=epoch, cursor=cursor, clock=max(self.meta.clock, cursor), confirmed_at=self._wall_ms())
+            self._tables.put_meta(
+                epoch=epoch, cursor=cursor, clock=max(self.meta.clock, cursor), confirmed_at=self._wall_ms()
+            )
 
     # -- the quarantine
 
@@ -513,17 +408,12 @@ class Journal:
         """
         with self._commit():
             held = [key for key in keys if (winner := self.winner(key)) and not winner.deleted]
-            self._db.execute("DELETE FROM quarantine")
-            self._db.executemany("INSERT INTO quarantine VALUES (?)", ((key,) for key in held))
+            self._tables.quarantine(held)
         return frozenset(held)
 
     def quarantined(self) -> list[str]:
         """Return the keys that are held back because the server lacks them, in order."""
-        with sqlite_errors(self.path):
-            rows = self._db.execute(
-                "SELECT key FROM quarantine WHERE key NOT IN (SELECT key FROM outbox) ORDER BY key"
-            ).fetchall()
-        return [key for (key,) in rows]
+        return self._tables.quarantined()
 
     def release(self, keys: Iterable[str], find: Callable[[BlobRef], Path | None], *, keep: bool) -> list[str]:
         """Write quarantined keys anew, as a person decided, and return which: one commit.
@@ -543,7 +433,7 @@ class Journal:
                 if not keep:
                     deletion = Write(key, base=frozenset((again.dot,)), modified_at=self._wall_ms())
                     self._write(deletion, clock, apart=True)
-            self._set(clock=clock.time)
+            self._tables.put_meta(clock=clock.time)
         return released
 
     def _anew(self, key: str, find: Callable[[BlobRef], Path | None]) -> Write:
@@ -563,32 +453,15 @@ class Journal:
         """Forget changes whose bytes never got to the server, because nobody has them any more."""
         with self._commit():
             for key in keys:
-                for row in self._rows("WHERE key = ? AND NOT uploaded", key):
-                    self._delete_row(row)
+                for row in self._tables.outbox_of(key):
+                    if not row.uploaded:
+                        self._delete(row)
 
     # -- the folder
 
     def bases(self) -> dict[str, BaseEntry]:
         """Return what the folder held at each path."""
-        with sqlite_errors(self.path):
-            rows = self._db.execute(
-                "SELECT path, timestamp, device_id, content_hash, size, mtime_ns, inode, disk_name, unbased, arriving"
-                " FROM bases"
-            ).fetchall()
-        return {
-            path: BaseEntry(
-                path,
-                None if timestamp is None else Dot(timestamp, device_id),
-                content_hash,
-                size,
-                mtime_ns,
-                int(inode),
-                disk_name,
-                bool(unbased),
-                arriving,
-            )
-            for path, timestamp, device_id, content_hash, size, mtime_ns, inode, disk_name, unbased, arriving in rows
-        }
+        return self._tables.bases()
 
     def set_bases(self, bases: Iterable[BaseEntry], forget: Iterable[str] = ()) -> None:
         """Remember what the folder holds at some paths, and forget others: one commit."""
@@ -612,10 +485,10 @@ class Journal:
         )
         _check(change)
         row = OutboxRow(0, change, write.source, uploaded=write.blob is None or write.source is None)
-        previous = self._rows("WHERE key = ? ORDER BY seq DESC LIMIT 1", write.key)
-        if previous and not apart and self._replaceable(previous[0], change):
-            row = self._take_over(previous[0], row)
-        seq = self._put_row(row)
+        previous = self._tables.last_of(write.key)
+        if previous and not apart and self._replaceable(previous, change):
+            row = self._take_over(previous, row)
+        seq = self._tables.put(row)
         if not row.seq:
             self._since[seq] = self._wall_ms()
         return row.change
@@ -640,7 +513,7 @@ class Journal:
     def _take_over(self, row: OutboxRow, successor: OutboxRow) -> OutboxRow:
         """Remove a row and return its successor with its base, and at its place and age if the order allows."""
         since = self._since.get(row.seq)
-        self._delete_row(row)
+        self._delete(row)
         change = successor.change
         base = None
         if change.base is not None and row.change.base is not None:
@@ -656,29 +529,29 @@ class Journal:
         # What the server has told of it already may bear a mark that we did not give it.
         is_told = any(sibling.dot == change.dot for sibling in confirmed)
         joined = confirmed if is_told else join_all((*confirmed, change)).siblings
-        rows = self._rows("WHERE key = ? ORDER BY seq", change.key)
+        rows = self._tables.outbox_of(change.key)
         row = next((row for row in rows if row.change.dot == change.dot), None)
         if row and self._handed.get(row.seq, 0) > 1 and joined != confirmed:
             # It may have been taken in long ago, and replaced by versions of which we saw only the last.
-            self._db.execute("INSERT OR IGNORE INTO doubts VALUES (?)", (change.key,))
-        self._put_confirmed(change.key, joined)
-        self._db.execute("DELETE FROM quarantine WHERE key = ?", (change.key,))
+            self._tables.doubt([change.key])
+        self._tables.put_confirmed(change.key, joined)
+        self._tables.release(change.key)
         if row:
-            self._delete_row(row)
+            self._delete(row)
         return row is not None
 
     def _replace_confirmed(self, siblings: dict[str, tuple[Change, ...]]) -> None:
         for key, found in siblings.items():
-            self._put_confirmed(key, found)
-            self._db.execute("DELETE FROM doubts WHERE key = ?", (key,))
-            self._db.execute("DELETE FROM quarantine WHERE key = ?", (key,))
+            self._tables.put_confirmed(key, found)
+            self._tables.believe(key)
+            self._tables.release(key)
 
     def _advance(self, received: Received) -> None:
         meta = self.meta
         seen = [change.dot.timestamp for change in received.accepted]
         seen += [change.dot.timestamp for found in received.siblings.values() for change in found]
         cursor = max(meta.cursor, received.cursor)
-        self._set(
+        self._tables.put_meta(
             epoch=received.epoch if received.epoch is not None else meta.epoch,
             cursor=cursor,
             clock=max(meta.clock, cursor, *seen, 0),
@@ -690,7 +563,7 @@ class Journal:
         stamped: dict[Action, list[tuple[OutboxRow, Rejected]]] = {Action.RESTAMP: [], Action.REINCARNATE: []}
         touched: set[str] = set()
         for change, rejection in rejected:
-            rows = self._rows("WHERE key = ? ORDER BY seq", change.key)
+            rows = self._tables.outbox_of(change.key)
             row = next((row for row in rows if row.change.dot == change.dot), None)
             if row is None:
                 continue
@@ -704,10 +577,10 @@ class Journal:
                     self._park(row, rejection.code, rejection.message)
                 else:
                     # The deletion that went along was taken in.
-                    self._delete_row(row)
+                    self._delete(row)
             else:
                 upload = action is Action.UPLOAD
-                self._put_row(
+                self._tables.put(
                     replace(row, uploaded=not upload and row.uploaded, code=rejection.code, message=rejection.message)
                 )
         if stamped[Action.RESTAMP]:
@@ -721,7 +594,8 @@ class Journal:
         # A code of a later version: as docs/protocol.md 3.3 says of errors, it is worth another try.
         action = code.action if code else Action.RETRY
         target = row.change.moved_to
-        if rejection.code == "move_target_missing" and target and self._rows("WHERE key = ? AND NOT parked", target):
+        comes = target is not None and any(not row.parked for row in self._tables.outbox_of(target))
+        if rejection.code == "move_target_missing" and comes:
             return Action.RETRY
         if action in (Action.RESTAMP, Action.REINCARNATE) and row.attempts >= MAX_NEW_DOTS:
             return Action.PARK
@@ -748,22 +622,22 @@ class Journal:
 
     def _go_on_as(self, device_id: str, refused: Collection[int] = ()) -> set[str]:
         """Take another id; refused rows, and those that were never sent, get dots of it."""
-        self._set(device_id=device_id)
-        seqs = {*refused, *(row.seq for row in self._rows() if not self._handed.get(row.seq, 0))}
+        self._tables.put_meta(device_id=device_id)
+        seqs = {*refused, *(row.seq for row in self._tables.outbox() if not self._handed.get(row.seq, 0))}
         return self._give_new_dots(lambda row: row.seq in seqs, LamportClock(self.meta.clock), device_id)
 
     def _count_attempts(self, refused: Iterable[tuple[OutboxRow, Rejected]]) -> set[int]:
         seqs = set()
         for row, rejection in refused:
             seqs.add(row.seq)
-            self._put_row(replace(row, attempts=row.attempts + 1, code=rejection.code, message=rejection.message))
+            self._tables.put(replace(row, attempts=row.attempts + 1, code=rejection.code, message=rejection.message))
         return seqs
 
     def _give_new_dots(self, wanted: Callable[[OutboxRow], bool], clock: LamportClock, device_id: str) -> set[str]:
         """Give rows, and the later ones that build on them, new dots; folder bases that name them follow."""
         new_dots: dict[Dot, Dot] = {}
         touched: set[str] = set()
-        chosen = [(row, wanted(row)) for row in self._rows("ORDER BY seq")]
+        chosen = [(row, wanted(row)) for row in self._tables.outbox()]
         for row, is_wanted in chosen:
             old = row.change
             named = (old.base or frozenset()) | old.merged_from
@@ -777,44 +651,25 @@ class Journal:
                 mapped = (new_dots.get(seen, seen) for seen in base)
                 base = frozenset(seen for seen in mapped if seen.timestamp < dot.timestamp)
             merged_from = frozenset(new_dots.get(seen, seen) for seen in old.merged_from)
-            self._put_row(replace(row, change=replace(old, dot=dot, base=base, merged_from=merged_from)))
-            self._db.execute(
-                "UPDATE bases SET timestamp = ?, device_id = ? WHERE path = ? AND timestamp = ? AND device_id = ?",
-                (*dot, old.key.partition(":")[2], *old.dot),
-            )
+            self._tables.put(replace(row, change=replace(old, dot=dot, base=base, merged_from=merged_from)))
+            self._tables.rename_base_dot(old.key.partition(":")[2], old.dot, dot)
             touched.add(old.key)
-        self._set(clock=clock.time)
+        self._tables.put_meta(clock=clock.time)
         self._new_dots.update(new_dots)
         return touched
 
     def _park(self, row: OutboxRow, code: str, message: str) -> None:
         """Keep a row without sending it; a later change that replaced it takes its place instead."""
-        for successor in self._rows("WHERE key = ? AND seq > ? ORDER BY seq", row.change.key, row.seq):
-            if row.change.dot in (successor.change.base or ()):
-                self._delete_row(successor)
-                self._put_row(self._take_over(row, successor))
+        for successor in self._tables.outbox_of(row.change.key):
+            if successor.seq > row.seq and row.change.dot in (successor.change.base or ()):
+                self._delete(successor)
+                self._tables.put(self._take_over(row, successor))
                 return
-        self._put_row(replace(row, parked=True, code=code, message=message))
+        self._tables.put(replace(row, parked=True, code=code, message=message))
 
     def _put_bases(self, bases: Iterable[BaseEntry], forget: Iterable[str]) -> None:
-        self._db.executemany("DELETE FROM bases WHERE path = ?", ((path,) for path in forget))
-        self._db.executemany(
-            "INSERT OR REPLACE INTO bases VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                (
-                    entry.path,
-                    *(self._current(entry.dot) if entry.dot else (None, None)),
-                    entry.content_hash,
-                    entry.size,
-                    entry.mtime_ns,
-                    str(entry.inode),
-                    entry.disk_name,
-                    entry.unbased,
-                    entry.arriving,
-                )
-                for entry in bases
-            ),
-        )
+        current = (replace(entry, dot=self._current(entry.dot)) if entry.dot else entry for entry in bases)
+        self._tables.put_bases(current, forget)
 
     @staticmethod
     def _with_dot(entry: BaseEntry, dots: dict[str, Dot]) -> BaseEntry:
@@ -828,141 +683,26 @@ class Journal:
             dot = self._new_dots[dot]
         return dot
 
-    # -- rows
+    def _delete(self, row: OutboxRow) -> None:
+        self._tables.delete(row.seq)
+        self._handed.pop(row.seq, None)
+        self._since.pop(row.seq, None)
 
     @contextmanager
     def _commit(self) -> Iterator[None]:
         """Run a block as one transaction; what it noted in memory is taken back with it."""
         handed, since, new_dots = dict(self._handed), dict(self._since), dict(self._new_dots)
-        with sqlite_errors(self.path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                self._handed, self._since, self._new_dots = handed, since, new_dots
-                raise
-
-    def _set(self, **values: str | int | None) -> None:
-        self._db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
-
-    def _put_confirmed(self, key: str, siblings: Sequence[Change]) -> None:
-        if not siblings:
-            self._db.execute("DELETE FROM confirmed WHERE key = ?", (key,))
-            return
-        winner = join_all(siblings).winner
-        assert winner is not None
-        conflict = len(siblings) > 1 or winner.conflict
-        self._db.execute(
-            "INSERT OR REPLACE INTO confirmed (key, changes, shown_hash, conflict) VALUES (?, ?, ?, ?)",
-            (key, encode([from_change(change) for change in siblings]), winner.content_hash, conflict),
-        )
-
-    def _put_row(self, row: OutboxRow) -> int:
-        """Insert a row, or replace the one with its number; return the number."""
-        source = None if row.source is None else os.fsencode(_relative(row.source, self.path.parent))
-        cursor = self._db.execute(
-            f"INSERT OR REPLACE INTO outbox ({_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            (
-                row.seq or None,
-                row.change.key,
-                encode(from_change(row.change)),
-                source,
-                row.uploaded,
-                row.parked,
-                row.code,
-                row.message,
-                row.attempts,
-            ),
-        )
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
-
-    def _delete_row(self, row: OutboxRow) -> None:
-        self._db.execute("DELETE FROM outbox WHERE seq = ?", (row.seq,))
-        self._handed.pop(row.seq, None)
-        self._since.pop(row.seq, None)
-
-    def _rows(self, clause: str = "", *parameters: str | int) -> list[OutboxRow]:
-        with sqlite_errors(self.path):
-            found = self._db.execute(f"SELECT {_ROW} FROM outbox {clause}", parameters).fetchall()  # noqa: S608
-        return [self._row(raw) for raw in found]
-
-    def _row(self, raw: tuple[int, str, bytes, bytes | None, int, int, str | None, str | None, int]) -> OutboxRow:
-        seq, _, change, source, uploaded, parked, code, message, attempts = raw
-        return OutboxRow(
-            seq,
-            self._decode(b"[" + change + b"]")[0],
-            None if source is None else os.path.normpath(self.path.parent / os.fsdecode(source)),
-            bool(uploaded),
-            bool(parked),
-            code,
-            message,
-            attempts,
-        )
-
-    def _decode(self, data: bytes) -> tuple[Change, ...]:
         try:
-            return tuple(_to_change(wire) for wire in _CHANGES.decode(data))
-        except (msgspec.DecodeError, UnicodeError) as error:
-            raise BrokenJournal(self.path, str(error)) from error
-
-    def _pages(self, prefix: str) -> Iterator[list[tuple[str, bytes]]]:
-        """Yield pages of the confirmed keys in order, the last one not full; between two, one may write."""
-        after = ""
-        while True:
-            with sqlite_errors(self.path):
-                page = self._db.execute(
-                    "SELECT key, changes FROM confirmed WHERE key > ? AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",
-                    (after, len(prefix), prefix, _PAGE),
-                ).fetchall()
-            yield page
-            if len(page) < _PAGE:
-                return
-            after = page[-1][0]
-
-    def _outbox_keys(self, prefix: str, after: str, until: str | None) -> set[str]:
-        with sqlite_errors(self.path):
-            rows = self._db.execute(
-                "SELECT DISTINCT key FROM outbox WHERE key > ? AND substr(key, 1, ?) = ? AND (? IS NULL OR key <= ?)",
-                (after, len(prefix), prefix, until, until),
-            )
-            return {key for (key,) in rows}
-
-
-_CHANGES = msgspec.json.Decoder(list[WireChange])
-
-
-def _to_change(wire: WireChange) -> Change:
-    """Return a change of our own file, which was checked when it came in."""
-    blob = wire.blob
-    return Change(
-        wire.key,
-        Dot(wire.timestamp, wire.device_id),
-        None if blob else wire.value,
-        BlobRef(blob.sha256, blob.size, blob.media_type) if blob else None,
-        None if wire.base is None else frozenset(Dot(dot.timestamp, dot.device_id) for dot in wire.base),
-        wire.moved_to,
-        wire.modified_at,
-        wire.live,
-        wire.conflict,
-        frozenset(Dot(dot.timestamp, dot.device_id) for dot in wire.merged_from or ()),
-    )
+            with self._tables.commit():
+                yield
+        except BaseException:
+            self._handed, self._since, self._new_dots = handed, since, new_dots
+            raise
 
 
 def _deletes(change: Change, dot: Dot) -> bool:
     """Say whether a change deletes another one, and nothing else."""
     return change.deleted and change.moved_to is None and change.base == frozenset((dot,))
-
-
-def _relative(source: str, folder: Path) -> str:
-    """Return a path as seen from the journal's folder: both may be moved together."""
-    try:
-        return os.path.relpath(source, folder)
-    except ValueError:  # another drive
-        return source
 
 
 def _check(change: Change) -> None:

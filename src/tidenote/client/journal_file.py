@@ -1,6 +1,6 @@
 """The journal's SQLite file: opening it, its schema and migrations, and what SQLite's errors mean to us.
 
-What is in the tables is journal.py's matter. Only the client package imports this.
+What is in the tables is journal_tables.py's matter. Only the client package imports this.
 """
 
 from __future__ import annotations
