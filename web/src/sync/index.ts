@@ -6,5 +6,5 @@
 export { CODES, actionOf, TidenoteError, type Action } from "./errors";
 export { keyOfPath, ownerOf, pathOfKey, type PathProblem, problemOfPath } from "./keys";
 export { Replica } from "./replica";
-export type { Note, NoteInfo, Problem, PutOptions, ReplicaOptions, Status } from "./types";
+export type { Deleted, Note, NoteInfo, Problem, PutOptions, ReplicaOptions, Status } from "./types";
 export { sameDot, type BlobRef, type Change, type Dot } from "./version";

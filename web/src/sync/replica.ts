@@ -12,8 +12,11 @@ import { randomName } from "./random";
 import { Rest } from "./rest";
 import { sha256Hex } from "./sha256";
 import { Tabs, type LeaderStatus, type TabMessage } from "./tabs";
-import type { Note, NoteInfo, PutOptions, ReplicaOptions, Status } from "./types";
-import { dotOf, type BlobRef, type Dot } from "./version";
+import type { Deleted, Note, NoteInfo, PutOptions, ReplicaOptions, Status } from "./types";
+import { dotOf, type BlobRef, type Change, type Dot } from "./version";
+
+/** How many notes one commit writes: they are in memory with their texts meanwhile. */
+const AT_ONCE = 20;
 
 /** One browser profile's replica of a vault. */
 export class Replica {
@@ -108,12 +111,16 @@ export class Replica {
    * @throws TidenoteError `bad_key`, `bad_value`, `storage_full`, `storage_failed`: nothing was written.
    */
   async put(key: string, typed: string, options: PutOptions = {}): Promise<Dot> {
-    const text = typed.toWellFormed();
-    const base = options.base && { base: options.base.map(dotOf) };
-    const live = options.live && { live: true };
-    const write = { key, value: text, modified_at: Date.now(), ...base, ...live };
-    if (utf8Length(text) <= MAX_TEXT_BYTES && !text.includes("\0")) return this.write(write);
-    return this.write({ ...write, ...(await content(new Blob([text]), "text/plain")) });
+    return this.writeOne(await writeOf(key, typed, options));
+  }
+
+  /**
+   * Write several notes in one commit, each over the version that the author had in front of them.
+   *
+   * @throws TidenoteError as `put`: none was written.
+   */
+  async putAll(texts: readonly { readonly key: string; readonly text: string; readonly over: Dot }[]): Promise<void> {
+    await this.write(await Promise.all(texts.map(({ key, text, over }) => writeOf(key, text, { base: [over] }))));
   }
 
   /**
@@ -123,37 +130,75 @@ export class Replica {
    */
   async putBlob(key: string, bytes: Blob, mediaType: string): Promise<Dot> {
     checkKey(key);
-    return this.write({ key, modified_at: Date.now(), ...(await content(bytes, mediaType)) });
+    return this.writeOne({ key, modified_at: Date.now(), ...(await content(bytes, mediaType)) });
   }
 
   /**
-   * Delete a note; nothing happens if there is none.
+   * Delete notes and files, some at a time; those that are not there are left out.
    *
-   * @returns the dot of the deletion, the base of what brings the note back; null if nothing was deleted.
+   * @param onSome - called with how many are done, after each commit.
+   * @returns what was deleted, for `bringBack`.
+   * @throws TidenoteError `storage_full`, `storage_failed`: those after the last commit are still there.
+   */
+  async delete(keys: readonly string[], onSome: (done: number) => void = () => undefined): Promise<Deleted[]> {
+    const deleted: Deleted[] = [];
+    for (let at = 0; at < keys.length; at += AT_ONCE) {
+      const notes = await this.present(keys.slice(at, at + AT_ONCE));
+      const changes = await this.write(notes.map(({ key }) => ({ key, value: null, modified_at: Date.now() })));
+      deleted.push(...notes.map((note, index) => ({ note, over: dotOf(changes[index] as Dot) })));
+      onSome(Math.min(at + AT_ONCE, keys.length));
+    }
+    return deleted;
+  }
+
+  /**
+   * Write again what was deleted; what others wrote in its place since stays beside it.
+   *
    * @throws TidenoteError `storage_full`, `storage_failed`.
    */
-  async delete(key: string): Promise<Dot | null> {
-    return this.notes.get(key) ? this.write({ key, value: null, modified_at: Date.now() }) : null;
+  async bringBack(deleted: readonly Deleted[]): Promise<void> {
+    for (let at = 0; at < deleted.length; at += AT_ONCE) {
+      const some = deleted.slice(at, at + AT_ONCE);
+      await this.write(
+        some.map(({ note, over }) => ({ ...contentOf(note), key: note.key, base: [over], modified_at: Date.now() })),
+      );
+    }
   }
 
   /**
-   * Give a note another name; edits that others make meanwhile follow.
+   * Give notes and files other names, some at a time; edits that others make meanwhile follow. One that is gone by its
+   * turn is left out.
    *
-   * @throws TidenoteError `not_found`, if there is nothing under the old name; `bad_key`, if there is something under
-   *   the new one.
+   * @param moves - keys, each with the one that comes in its place.
+   * @param onSome - called with how many are done, after each commit.
+   * @throws TidenoteError `not_found`, if there is nothing under an old name; `bad_key`, if there is something under a
+   *   new one: nothing was renamed. `storage_full`, `storage_failed`: those after the last commit have their old names.
    */
-  async rename(key: string, to: string): Promise<void> {
-    checkKey(to);
-    const note = await this.get(key);
-    if (!note) throw new TidenoteError("not_found", `there is no ${key}`);
-    if (this.notes.get(to)) throw new TidenoteError("bad_key", `there is a ${to} already`);
-    const creation: Write = {
-      key: to,
-      value: note.text ?? "",
-      modified_at: this.notes.get(key)?.modifiedAt ?? Date.now(),
-      ...(note.blob && { blob: note.blob }),
-    };
-    await this.write(creation, { key, value: null, moved_to: to, base: [note.dot], modified_at: Date.now() });
+  async rename(
+    moves: readonly (readonly [string, string])[],
+    onSome: (done: number) => void = () => undefined,
+  ): Promise<void> {
+    for (const [key, to] of moves) {
+      checkKey(to);
+      if (!this.notes.get(key)) throw new TidenoteError("not_found", `there is no ${key}`);
+      if (this.notes.get(to)) throw new TidenoteError("bad_key", `there is a ${to} already`);
+    }
+    const targets = new Map(moves);
+    for (let at = 0; at < moves.length; at += AT_ONCE) {
+      const notes = await this.present(moves.slice(at, at + AT_ONCE).map(([key]) => key));
+      await this.write(
+        notes.flatMap((note): Write[] => {
+          const { key, dot } = note;
+          const to = targets.get(key) as string;
+          const modifiedAt = this.notes.get(key)?.modifiedAt ?? Date.now();
+          return [
+            { ...contentOf(note), key: to, modified_at: modifiedAt },
+            { key, value: null, moved_to: to, base: [dot], modified_at: Date.now() },
+          ];
+        }),
+      );
+      onSome(Math.min(at + AT_ONCE, moves.length));
+    }
   }
 
   /**
@@ -247,13 +292,23 @@ export class Replica {
 
   // -- inside
 
-  private async write(...writes: Write[]): Promise<Dot> {
+  /** Return those of some notes and files that are there, with their texts. */
+  private async present(keys: readonly string[]): Promise<Note[]> {
+    return (await Promise.all(keys.map((key) => this.get(key)))).filter((note) => note !== null);
+  }
+
+  private async writeOne(write: Write): Promise<Dot> {
+    const [change] = await this.write([write]);
+    return dotOf(change as Dot);
+  }
+
+  private async write(writes: readonly Write[]): Promise<Change[]> {
     const changes = await this.journal.write(writes, this.tab, Date.now());
     await this.altered(
       writes.map(({ key }) => key),
       true,
     );
-    return dotOf(changes.at(-1) as Dot);
+    return changes;
   }
 
   /** Show what altered in the journal, here and in the other tabs. */
@@ -376,9 +431,26 @@ function fromMeta(meta: Meta): Omit<LeaderStatus, keyof ReturnType<Link["status"
   return { deviceId: meta.deviceId, epoch: meta.epoch, cursor: meta.cursor, lastConfirmedAt: meta.confirmedAt };
 }
 
+async function writeOf(key: string, typed: string, { base, live }: PutOptions): Promise<Write> {
+  const text = typed.toWellFormed();
+  const write = {
+    key,
+    value: text,
+    modified_at: Date.now(),
+    ...(base && { base: base.map(dotOf) }),
+    ...(live && { live: true as const }),
+  };
+  if (utf8Length(text) <= MAX_TEXT_BYTES && !text.includes("\0")) return write;
+  return { ...write, ...(await content(new Blob([text]), "text/plain")) };
+}
+
 async function content(bytes: Blob, mediaType: string): Promise<Pick<Write, "value" | "blob" | "bytes">> {
   const blob: BlobRef = { sha256: await sha256Hex(bytes), size: bytes.size, media_type: mediaType };
   return { value: "", blob, bytes };
+}
+
+function contentOf({ text, blob }: Note): Pick<Write, "value" | "blob"> {
+  return { value: text ?? "", ...(blob && { blob }) };
 }
 
 function added<T>(set: Set<T>, item: T): () => void {

@@ -53,6 +53,12 @@ export interface Note {
   readonly pending: boolean;
 }
 
+/** What was deleted, and the deletion: the base of what brings it back. */
+export interface Deleted {
+  readonly note: Note;
+  readonly over: Dot;
+}
+
 /** A key that needs a person, and why. */
 export interface Problem {
   readonly key: string;

@@ -21,6 +21,7 @@ import { pathFrom } from "../notes/paths";
 import { type LinkIndex, noteHref, TAG, WIKILINK, wikilinkOf } from "../preview/links";
 import { href } from "../routes";
 import { keycaps } from "../shortcuts.svelte";
+import { inCode } from "./code";
 
 export interface LinkTarget {
   readonly from: number;
@@ -61,7 +62,7 @@ export function noteLinks(
   follow: (address: string) => void,
 ): Extension {
   const at = (state: EditorState, position: number): LinkTarget | undefined => {
-    if (inCode(state, position)) return undefined;
+    if (inCode(syntaxTree(state), position)) return undefined;
     const line = state.doc.lineAt(position);
     const { path, index } = place();
     return linksIn(line.text, line.from, path, index).find((one) => one.from <= position && position <= one.to);
@@ -143,20 +144,8 @@ function decorate(view: EditorView, { path, index }: { path: string; index: Link
   const builder = new RangeSetBuilder<Decoration>();
   for (const { from, to } of view.visibleRanges) {
     for (const link of linksIn(view.state.sliceDoc(from, to), from, path, index)) {
-      if (!inCode(view.state, link.from + 1)) builder.add(link.from, link.to, MARKS[link.kind]);
+      if (!inCode(syntaxTree(view.state), link.from + 1)) builder.add(link.from, link.to, MARKS[link.kind]);
     }
   }
   return builder.finish();
-}
-
-function inCode(state: EditorState, position: number): boolean {
-  for (
-    let node: ReturnType<ReturnType<typeof syntaxTree>["resolveInner"]> | null =
-      syntaxTree(state).resolveInner(position);
-    node;
-    node = node.parent
-  ) {
-    if (/Code|Comment/.test(node.name)) return true;
-  }
-  return false;
 }

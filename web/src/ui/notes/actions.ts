@@ -1,11 +1,12 @@
 /** What a person does with whole notes: create, rename, delete; each says what became of it. */
-import { type Dot, type Note, pathOfKey, problemOfPath, type Replica, TidenoteError } from "../../sync";
+import { type Deleted, pathOfKey, problemOfPath, type Replica, TidenoteError } from "../../sync";
 import { app } from "../app.svelte";
 import { messages } from "../messages";
 import { type Toast, toast } from "../parts/toasts.svelte";
 import { sayProblem } from "../problems";
 import { go } from "../router.svelte";
 import { keyOf } from "./paths";
+import { relinkNotes } from "./relinking";
 import { titleOf } from "./tree";
 
 const words = messages.notes;
@@ -34,10 +35,12 @@ export async function renameNote(path: string, to: string): Promise<void> {
   const target = keyOf(to);
   if (key === null || target === null || key === target) return;
   await tell(async (replica) => {
-    if (settlesFirst(await replica.get(key))) return;
-    await replica.rename(key, target);
+    if (await settlesFirst(replica, key)) return;
+    const before = replica.list();
+    await replica.rename([[key, target]]);
     go("note", pathOfKey(target), { replace: true });
-    toast(words.renamed(to));
+    const changed = await relinkNotes(replica, before, new Map([[pathOfKey(key), pathOfKey(target)]]));
+    toast(words.renamed(to) + words.relinked(changed));
   });
 }
 
@@ -46,11 +49,10 @@ export async function deleteNote(path: string): Promise<void> {
   const key = keyOf(path);
   if (key === null) return;
   await tell(async (replica) => {
-    const note = await replica.get(key);
-    if (settlesFirst(note)) return;
-    const deletion = await replica.delete(key);
+    if (await settlesFirst(replica, key)) return;
+    const deleted = await replica.delete([key]);
     go("notes", "", { replace: true });
-    toast(words.deleted(titleOf(path)), wayBack(key, note?.text, deletion));
+    toast(words.deleted(titleOf(path)), bringBack(deleted));
   });
 }
 
@@ -58,21 +60,34 @@ export async function deleteNote(path: string): Promise<void> {
  * Lead to the conflict of a note that has several versions: its name goes away only with all of them, of which one is
  * shown.
  */
-function settlesFirst(note: Note | null): boolean {
-  if (!note || note.siblings.filter((version) => !version.deleted).length < 2) return false;
-  const path = pathOfKey(note.key);
+async function settlesFirst(replica: Replica, key: string): Promise<boolean> {
+  if ((await firstToSettle(replica, [key])) === null) return false;
+  const path = pathOfKey(key);
   go("conflict", path);
   toast(words.settleFirst(titleOf(path)));
   return true;
 }
 
-/** Offer to write a text over what came in its place: what others write after that stays, beside it. */
-function wayBack(key: string, text: string | null | undefined, over: Dot | null | undefined): Pick<Toast, "action"> {
-  const run = async (replica: Replica): Promise<void> => {
-    await replica.put(key, text ?? "", over ? { base: [over] } : {});
-    go("note", pathOfKey(key));
-  };
-  return { action: text == null ? undefined : { label: messages.common.undo, run: () => void tell(run) } };
+/** Return the first of some keys that has several versions; null if none has. */
+export async function firstToSettle(replica: Replica, keys: readonly string[]): Promise<string | null> {
+  for (const key of keys) {
+    const note = await replica.get(key);
+    if (note && note.siblings.filter((version) => !version.deleted).length > 1) return key;
+  }
+  return null;
+}
+
+/** Offer to write again what was deleted: what others wrote in its place stays, beside it. */
+export function bringBack(deleted: readonly Deleted[]): Pick<Toast, "action"> {
+  return undo(async (replica) => {
+    await replica.bringBack(deleted);
+    const [only, ...others] = deleted;
+    if (only && others.length === 0) go("note", pathOfKey(only.note.key));
+  });
+}
+
+function undo(run: (replica: Replica) => Promise<void>): Pick<Toast, "action"> {
+  return { action: { label: messages.common.undo, run: () => void tell(run) } };
 }
 
 /** Send what the server refused of a note once more. */
@@ -85,12 +100,17 @@ export async function discardRefused(key: string): Promise<void> {
   await tell(async (replica) => {
     const text = (await replica.get(key))?.text;
     await replica.discardParked(key);
-    const shown = await replica.get(key);
-    toast(words.discarded(titleOf(pathOfKey(key))), wayBack(key, text, shown?.dot));
+    const over = (await replica.get(key))?.dot;
+    const again = undo(async () => {
+      await replica.put(key, text ?? "", over ? { base: [over] } : {});
+      go("note", pathOfKey(key));
+    });
+    toast(words.discarded(titleOf(pathOfKey(key))), text == null ? {} : again);
   });
 }
 
-async function tell(step: (replica: Replica) => Promise<void>): Promise<void> {
+/** Do something, and say what went wrong with it. */
+export async function tell(step: (replica: Replica) => Promise<void>): Promise<void> {
   if (!app.replica) return;
   try {
     await step(app.replica);

@@ -8,11 +8,21 @@ import { keyOfPath } from "../../sync";
  * @param own - the path that it has now; what is no note there may have any ending.
  */
 export function pathFrom(typed: string, own?: string): string {
-  const path = typed
+  const path = trimmed(typed);
+  return (own !== undefined && isFile(own)) || !isFile(path) ? path : `${path}.md`;
+}
+
+/** Return the folder that somebody means, with its slash; "" if they named none. */
+export function folderFrom(typed: string): string {
+  const path = trimmed(typed);
+  return path && `${path}/`;
+}
+
+function trimmed(typed: string): string {
+  return typed
     .trim()
     .normalize("NFC")
     .replace(/^\/+|\/+$/g, "");
-  return (own !== undefined && isFile(own)) || !isFile(path) ? path : `${path}.md`;
 }
 
 /** Return the key of a path, or null if a path like this cannot be. */

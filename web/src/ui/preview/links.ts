@@ -40,16 +40,25 @@ export class LinkIndex {
 
   /** Return the path that a wikilink means, or null if there is no such note. */
   wikilink(target: string, from: string): string | null {
+    return this.wikilinkByPath(target, from) ?? this.#byName.get(lastName(target).toLowerCase()) ?? null;
+  }
+
+  /** Return the path that a wikilink means as a path, from the vault's root or from the note's folder, or null. */
+  wikilinkByPath(target: string, from: string): string | null {
     if (!target) return from;
-    const asPath = this.#existing(normalize(target)) ?? this.#existing(join(from, target));
-    return asPath ?? this.#byName.get(lastName(target).toLowerCase()) ?? null;
+    return this.#existing(normalize(target)) ?? this.#existing(join(from, target));
   }
 
   /** Return the path that a relative address in a note means, or null. */
   address(address: string, from: string): string | null {
-    const path = decode(address.replace(/[?#].*$/s, ""));
+    return this.addressBeside(address, from) ?? this.#existing(normalize(pathIn(address)));
+  }
+
+  /** Return the path that a relative address means everywhere else, too: seen from the note's folder, or null. */
+  addressBeside(address: string, from: string): string | null {
+    const path = pathIn(address);
     if (!path) return from;
-    return this.#existing(path.startsWith("/") ? normalize(path) : join(from, path)) ?? this.#existing(normalize(path));
+    return this.#existing(path.startsWith("/") ? normalize(path) : join(from, path));
   }
 
   #existing(path: string | null): string | null {
@@ -122,6 +131,10 @@ export function relativeAddress(path: string, from: string): string {
     .join("/");
 }
 
+function pathIn(address: string): string {
+  return decode(address.replace(/[?#].*$/s, ""));
+}
+
 /** Return the path that a relative one means in a note's folder; null if it leaves the vault. */
 function join(from: string, path: string): string | null {
   return normalize(`${from.slice(0, from.lastIndexOf("/") + 1)}${path}`);
@@ -152,7 +165,8 @@ function depth(path: string): number {
   return path.split("/").length;
 }
 
-function decode(text: string): string {
+/** Return a part of an address without its percent signs, or as it is if they mean nothing. */
+export function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {

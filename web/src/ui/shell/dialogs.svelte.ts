@@ -8,6 +8,11 @@ class Dialogs {
   /** What the path of a new note begins with. */
   initial: string = $state("");
 
+  /** The folder that is asked about, with its slash; null while none is. */
+  folder: string | null = $state(null);
+  /** Whether it is to be deleted. */
+  deletesFolder: boolean = $state(false);
+
   quickOpen(): void {
     this.findsNote = true;
   }
@@ -16,6 +21,12 @@ class Dialogs {
   create(initial = router.route.page === "note" ? folderOf(router.route.argument) : ""): void {
     this.initial = initial;
     this.createsNote = true;
+  }
+
+  /** Ask for another path of a folder, or whether to delete it. */
+  alterFolder(folder: string, deletes = false): void {
+    this.folder = folder;
+    this.deletesFolder = deletes;
   }
 }
 

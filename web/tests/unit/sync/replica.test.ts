@@ -17,7 +17,7 @@ test("what is written is there again after a reload", async () => {
   await first.put("note:b.md", "two");
   await first.put("note:a.md", "one");
   await first.putBlob("file:c.png", new Blob(["bytes"]), "image/png");
-  await first.rename("note:b.md", "note:d.md");
+  await first.rename([["note:b.md", "note:d.md"]]);
   await first.close();
   expect(heard).toEqual([["note:b.md"], ["note:a.md"], ["file:c.png"], ["note:d.md", "note:b.md"]]);
 
@@ -29,11 +29,49 @@ test("what is written is there again after a reload", async () => {
   ]);
   expect((await second.get("note:d.md"))?.text).toBe("two");
   expect(await second.get("note:b.md")).toBeNull();
-  await second.delete("note:a.md");
+  await second.delete(["note:a.md"]);
   expect(second.list()).toHaveLength(2);
   const { blob } = (await second.get("file:c.png")) ?? {};
   expect(await (await second.blob(blob as BlobRef)).text()).toBe("bytes");
   await second.close();
+});
+
+test("many notes are renamed some at a time, or none if one cannot be", async () => {
+  const replica = await open({ endpoint: "http://127.0.0.1:1" });
+  const keys = Array.from({ length: 45 }, (_, index) => `note:a/${String(index).padStart(2, "0")}.md`);
+  for (const key of keys) await replica.put(key, `text of ${key}`);
+  await replica.put("note:b/44.md", "in the way");
+  const moves = keys.map((key) => [key, key.replace("a/", "b/")] as const);
+  await expect(replica.rename(moves)).rejects.toMatchObject({ code: "bad_key" });
+  await expect(replica.rename([...moves.slice(0, 3), ["note:a/99.md", "note:b/99.md"]])).rejects.toMatchObject({
+    code: "not_found",
+  });
+  expect(replica.list().map(({ key }) => key)).toEqual([...keys, "note:b/44.md"]);
+
+  await replica.delete(["note:b/44.md"]);
+  const done: number[] = [];
+  await replica.rename(moves, (count) => done.push(count));
+  expect(done).toEqual([20, 40, 45]);
+  expect(replica.list().map(({ key }) => key)).toEqual(moves.map(([, to]) => to));
+  expect(await textOf(replica, "note:b/07.md")).toBe("text of note:a/07.md");
+  expect(await replica.movedTo("note:a/07.md")).toBe("note:b/07.md");
+});
+
+test("what was deleted comes back, files too, over what is in its place now", async () => {
+  const replica = await open({ endpoint: "http://127.0.0.1:1" });
+  const keys = Array.from({ length: 25 }, (_, index) => `note:${String(index)}.md`);
+  for (const key of keys) await replica.put(key, `text of ${key}`);
+  await replica.putBlob("file:c.png", new Blob(["bytes"]), "image/png");
+  const before = replica.list().map(({ key }) => key);
+  const done: number[] = [];
+  const deleted = await replica.delete([...keys, "note:absent.md", "file:c.png"], (count) => done.push(count));
+  expect([deleted.length, done]).toEqual([26, [20, 27]]);
+  expect(replica.list()).toEqual([]);
+  await replica.bringBack(deleted);
+  expect(replica.list().map(({ key }) => key)).toEqual(before);
+  expect(await textOf(replica, "note:7.md")).toBe("text of note:7.md");
+  const { blob } = (await replica.get("file:c.png")) ?? {};
+  expect(await (await replica.blob(blob as BlobRef)).text()).toBe("bytes");
 });
 
 test("what a server has is forgotten, what it has not stays", async () => {

@@ -13,7 +13,7 @@ test("what one writes, the other shows", async () => {
   await shows(phone, "note:a.md", "one");
   await phone.put("note:a.md", "two");
   await shows(laptop, "note:a.md", "two");
-  await laptop.rename("note:a.md", "note:b.md");
+  await laptop.rename([["note:a.md", "note:b.md"]]);
   await until(
     "the note has moved",
     () =>
@@ -22,7 +22,7 @@ test("what one writes, the other shows", async () => {
         .map(({ key }) => key)
         .join() === "note:b.md",
   );
-  await phone.delete("note:b.md");
+  await phone.delete(["note:b.md"]);
   await until("the note is gone", () => laptop.list().length === 0);
   await Promise.all([laptop.flush(), phone.flush()]);
   expect(laptop.status()).toMatchObject({ state: "connected", pending: 0, polling: false, leader: true });

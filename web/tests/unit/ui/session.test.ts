@@ -113,7 +113,7 @@ test("a note that is deleted elsewhere stays on the screen, and comes back if so
   const replica = await openReplica();
   await replica.put(KEY, "one");
   const { session, states, view } = await openNote(replica);
-  await replica.delete(KEY);
+  await replica.delete([KEY]);
   await session.refresh();
   expect(states.at(-1)).toBe("deleted");
   expect(view.state.doc.toString()).toBe("one");
@@ -127,7 +127,7 @@ test("text that nobody has seen outlives a deletion, and its author is told", as
   await replica.put(KEY, "one");
   const { session, type, told } = await openNote(replica);
   type(" two");
-  await replica.delete(KEY);
+  await replica.delete([KEY]);
   await session.refresh();
   expect(told).toEqual(["kept"]);
   expect(await textIn(replica)).toBe("one two");
@@ -137,7 +137,7 @@ test("a note that is renamed elsewhere is followed", async () => {
   const replica = await openReplica();
   await replica.put(KEY, "one");
   const { session, told } = await openNote(replica);
-  await replica.rename(KEY, "note:b.md");
+  await replica.rename([[KEY, "note:b.md"]]);
   await session.refresh();
   expect(told).toEqual(["moved b.md"]);
 });
@@ -232,7 +232,7 @@ test("what arrives after somebody has gone on is neither shown nor told", async 
   type(" two");
   await session.flush();
   // One's own new name for the note, and away to it.
-  await replica.rename(KEY, "note:b.md");
+  await replica.rename([[KEY, "note:b.md"]]);
   expect(await session.end()).toBeNull();
   expect(states).toEqual(["open"]);
   expect(told).toEqual([]);
@@ -332,7 +332,7 @@ test("a note that goes elsewhere stays until what is being composed has ended", 
   await replica.put(KEY, "one");
   const { session, told, view } = await openNote(replica);
   view.contentDOM.dispatchEvent(new Event("compositionstart"));
-  await replica.rename(KEY, "note:b.md");
+  await replica.rename([[KEY, "note:b.md"]]);
   await session.refresh();
   expect(told).toEqual([]);
   view.contentDOM.dispatchEvent(new Event("compositionend"));
