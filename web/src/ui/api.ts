@@ -64,6 +64,8 @@ export interface Vault {
   on_tie: OnTie;
   notes: number;
   clock: number;
+  /** The epoch of the later copy elsewhere that it gave way to; null while it takes changes in. */
+  fenced_by: string | null;
 }
 
 export type HoldKind = "delete_out" | "delete_in" | "quarantine";
@@ -268,6 +270,10 @@ export class Api {
 
   async createVault(name: string, on_tie: OnTie): Promise<void> {
     await this.send("POST", "/vaults", {}, json({ name, on_tie }));
+  }
+
+  async unfenceVault(name: string): Promise<void> {
+    await this.send("POST", "/vaults/unfence", {}, json({ name }));
   }
 
   async setVault(name: string, on_tie: OnTie): Promise<void> {

@@ -523,7 +523,11 @@ export const messages = {
     here: "this one",
     create: "Create a vault",
     name: "Name",
-    nameHelp: "Letters, digits, dot, dash and underscore.",
+    nameHelp: "Up to 100 characters.",
+    fenced:
+      "It takes nothing in, because a device has synced with a later copy of it elsewhere. Use the server that has that copy. If there is none, go on with this one.",
+    unfence: "Go on with this one",
+    unfenced: (name: string) => `The vault ${name} takes changes in again. Load pages that stopped anew.`,
     created: (name: string) => `The vault ${name} is there.`,
     onTie: "If it cannot be told which of two changes was first",
     ties: {

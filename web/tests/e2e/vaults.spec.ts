@@ -1,6 +1,6 @@
 /** Vaults in the browser: another one, what happens on a tie, and a new key for the browser itself. */
-import { tie, write } from "./concurrent";
-import { expect, openApp, test } from "./fixtures";
+import { siblings, tie, write } from "./concurrent";
+import { editorOf, expect, expectSaved, openApp, openNote, test } from "./fixtures";
 
 test("a vault is made and opened, and what happens on a tie is chosen", async ({ page, server }) => {
   await write(server, "laptop", "note:Trip.md", "milk\nbread\n");
@@ -15,16 +15,37 @@ test("a vault is made and opened, and what happens on a tie is chosen", async ({
 
   await page.goto("/#/vaults");
   const form = page.locator("form");
-  await form.getByRole("textbox", { name: "Name" }).fill("no such name");
+  await form.getByRole("textbox", { name: "Name" }).fill("x".repeat(101));
   await form.getByRole("button", { name: "Create a vault" }).click();
   await expect(form.getByRole("alert")).toBeVisible();
-  await form.getByRole("textbox", { name: "Name" }).fill("work");
+  await form.getByRole("textbox", { name: "Name" }).fill("work and play");
   await form.getByRole("button", { name: "Create a vault" }).click();
-  await expect(page.getByText("The vault work is there.")).toBeVisible();
-  await page.getByRole("button", { name: "Open the vault work" }).click();
+  await expect(page.getByText("The vault work and play is there.")).toBeVisible();
+  await page.getByRole("button", { name: "Open the vault work and play" }).click();
   await expect(page.getByRole("button", { name: /Connection details: Connected/ })).toBeVisible();
   await page.goto("/#/vaults");
-  await expect(page.getByRole("region", { name: /^work/ })).toContainText("this one");
+  await expect(page.getByRole("region", { name: /^work and play/ })).toContainText("this one");
+});
+
+test("a vault that gave way says so, and goes on if an owner wants that", async ({ page, server }) => {
+  await write(server, "laptop", "note:Trip.md", "milk\n");
+  await openNote(page, "Trip.md");
+  const push = { type: "sync_push", changes: [], last_ack: 0, epoch: "7-00000000" };
+  await fetch(`${server.origin}/api/v1/sync?device_id=stray`, { method: "POST", body: JSON.stringify(push) });
+  await editorOf(page).click();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type("bread");
+  await expect(page.getByRole("button", { name: /Connection details: Stopped/ })).toBeVisible();
+
+  await page.goto("/#/vaults");
+  await expect(page.getByRole("alert")).toContainText("It takes nothing in");
+  await page.getByRole("button", { name: "Go on with this one" }).click();
+  await expect(page.getByText("The vault main takes changes in again.")).toBeVisible();
+  await expect(page.getByRole("alert")).toHaveCount(0);
+  await page.goto("/#/note/Trip.md");
+  await page.reload();
+  await expectSaved(page);
+  expect((await siblings(server, "note:Trip.md")).map(({ value }) => value)).toEqual(["milk\nbread"]);
 });
 
 test.describe("with a session", () => {

@@ -1,8 +1,13 @@
-/** Names for devices: which are allowed, and a good one to begin with. Pure. */
+/** Names for devices and vaults: which are allowed, and a good one to begin with. Pure. */
 
 /** Say whether a person may give a device this name (docs/protocol.md 4.2); later incarnations name themselves. */
 export function checkName(name: string): boolean {
   return /^[A-Za-z0-9._-]{1,64}$/.test(name) && !name.startsWith("server");
+}
+
+/** Say whether a vault can have this name (docs/protocol.md 11.8): 1 to 100 characters that can be seen, and spaces. */
+export function checkVaultName(name: string): boolean {
+  return /^(?:[^\p{C}\p{Z}]| ){1,100}$/u.test(name) && name === name.trim();
 }
 
 const SYSTEMS: readonly [RegExp, string][] = [

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { checkName, codeIn, suggestName } from "../../../../src/ui/devices/device_names";
+import { checkName, checkVaultName, codeIn, suggestName } from "../../../../src/ui/devices/device_names";
 
 describe("checkName", () => {
   it.each([
@@ -13,6 +13,23 @@ describe("checkName", () => {
     ["a".repeat(65), false],
   ])("takes what the protocol allows: %s", (name, allowed) => {
     expect(checkName(name)).toBe(allowed);
+  });
+});
+
+describe("checkVaultName", () => {
+  it.each([
+    ["work", true],
+    ["Our kitchen / recipes ü", true],
+    ["x".repeat(100), true],
+    ["\u{1f35e}".repeat(100), true],
+    ["", false],
+    [" work", false],
+    ["x".repeat(101), false],
+    ["a\tb", false],
+    ["a\u00a0b", false],
+    ["a\u200bb", false],
+  ])("takes what the server does: %j", (name, allowed) => {
+    expect(checkVaultName(name)).toBe(allowed);
   });
 });
 
