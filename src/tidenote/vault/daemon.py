@@ -33,7 +33,7 @@ from tidenote.vault.files import LEFTOVER, FileProblem, Files, RealFiles
 from tidenote.vault.folder import Decided, FolderStatus, HeldPath, StateFolder
 from tidenote.vault.holds import Held, HoldReports
 from tidenote.vault.ignore import IGNORE_FILE, IgnoreRules
-from tidenote.vault.passes import EMPTY, Passes, Report, Unfit
+from tidenote.vault.passes import Emptied, Passes, Report, Unfit
 from tidenote.vault.plan import Plan, Why
 from tidenote.vault.watcher import hints
 from tidenote.vault.work import ThreadWork
@@ -52,6 +52,8 @@ FULL_RETRY_S: Final = 5.0
 
 LOOK_BACK_S: Final = 30.0
 """For how long at least what was replaced is kept where a program may still write into it."""
+
+BY_PERSON: Final = "you paused it"
 
 MAX_ROUNDS: Final = 200
 """How many passes `once` makes at most: others may write without end."""
@@ -85,6 +87,13 @@ class FolderSettings:
     full_scan_s: float = 600.0
     poll_s: float = 2.0
     watch: bool = True
+
+
+class PausedByPerson(FolderError):
+    """A person wants nothing done in the folder for now."""
+
+    def __init__(self) -> None:
+        super().__init__(BY_PERSON)
 
 
 class FolderReplaced(FolderError):
@@ -122,7 +131,8 @@ class FolderDaemon:
         self._wake = asyncio.Event()
         self._resumed = asyncio.Event()
         self._passing = False
-        self._paused: str | None = None
+        self._paused: FolderError | None = None
+        """Why nothing is done."""
         self._stopping = False
         self._status_due = 0.0
         self._room_due = 0.0
@@ -240,11 +250,11 @@ class FolderDaemon:
 
     def confirm_deletes(self) -> int:
         """Carry out the deletions that are held now; return how many."""
-        return self._passes.confirm_deletes(emptied=self._paused == EMPTY)
+        return self._passes.confirm_deletes(emptied=self._is_emptied)
 
     def holds(self) -> Held:
         """Return the paths that wait for a person's decision, by its kind."""
-        if self._paused == EMPTY:
+        if self._is_emptied:
             return {"delete_out": frozenset(base.path for base in self._bases if base.content_hash is not None)}
         return self._passes.holds()
 
@@ -257,7 +267,7 @@ class FolderDaemon:
             paths: those that the person has seen; of them, what is no longer held is left alone.
         """
         held = self.holds().get(kind, frozenset()).intersection(paths)
-        if self._paused == EMPTY:
+        if self._is_emptied:
             if not held or held != self.holds()[kind]:
                 # It is emptied as a whole or not at all, and nobody has seen all of it.
                 return 0
@@ -275,7 +285,7 @@ class FolderDaemon:
         """Return how things stand."""
         client, passes = self.client.status(), self._passes
         held = [_told(each.path, each.why.name, each.reason or each.why.value) for each in passes.held.values()]
-        if self._paused == EMPTY:
+        if self._is_emptied:
             why = Why.DELETIONS_OUT
             held = [_told(path, why.name, why.value) for path in sorted(self.holds()["delete_out"])]
         skipped = [_told(path, Why.SKIPPED.name, reason) for path, reason in sorted(passes.skipped.items())]
@@ -298,7 +308,7 @@ class FolderDaemon:
             client.conflicts,
             client.cursor,
             client.last_confirmed_at,
-            self._paused,
+            self._paused.message if self._paused else None,
             [_told(each.key, each.code, each.message) for each in client.parked],
             self._bases.files,
             client.state,
@@ -396,9 +406,9 @@ class FolderDaemon:
             self.confirm_deletes()
         if time.monotonic() >= self._room_due:
             self._do_decisions()
-        if self.folder.paused != (self._paused == BY_PERSON):
+        if self.folder.paused != isinstance(self._paused, PausedByPerson):
             if self._paused is None:
-                self._pause(BY_PERSON)
+                self._pause(PausedByPerson())
             self._wake.set()
 
     def _do_decisions(self) -> None:
@@ -457,7 +467,7 @@ class FolderDaemon:
             await self._until_stable(timeout_s)
         except FolderError:
             # Of an emptied folder is decided, too.
-            if decided is None or self._paused != EMPTY:
+            if decided is None or not self._is_emptied:
                 raise
         if decided is not None:
             self.decide(decided.kind, decided.decision, decided.paths)
@@ -473,7 +483,7 @@ class FolderDaemon:
         """Pass until nothing is left to do on either side."""
         for _ in range(MAX_ROUNDS):
             if self._paused is not None:
-                raise FolderError(self._paused)
+                raise FolderError(self._paused.message)
             if self._passes.has_work:
                 self._passes.retry_now()
                 await self._until_due()
@@ -518,7 +528,7 @@ class FolderDaemon:
             if not await self._passes.make():
                 await asyncio.sleep(FULL_RETRY_S)
         except Unfit as error:
-            self._pause(error.message)
+            self._pause(error)
         finally:
             self._passing = False
         self._tell_progress(since=done)
@@ -542,10 +552,15 @@ class FolderDaemon:
 
     # -- pausing
 
-    def _pause(self, reason: str) -> None:
-        if self._paused != reason:
-            logger.warning("paused: %s", reason)
-        self._paused = reason
+    @property
+    def _is_emptied(self) -> bool:
+        """Whether it waits for a person because nothing is in the folder any more."""
+        return isinstance(self._paused, Emptied)
+
+    def _pause(self, why: FolderError) -> None:
+        if self._paused is None or self._paused.message != why.message:
+            logger.warning("paused: %s", why.message)
+        self._paused = why
         self._passes.look_everywhere()
         self._reports.look()
         self._tell(force=True)
@@ -556,7 +571,7 @@ class FolderDaemon:
         except FolderReplaced:
             raise
         except FolderError as error:
-            self._pause(error.message)
+            self._pause(error)
             self._wake.set()
 
     def _check_folder(self) -> None:
@@ -580,12 +595,12 @@ class FolderDaemon:
         except FolderReplaced:
             raise
         except FolderError as error:
-            self._paused = error.message
+            self._paused = error
             return False
         if self.folder.paused:
-            self._paused = BY_PERSON
+            self._paused = PausedByPerson()
             return False
-        if self._paused == EMPTY and not self._passes.may_be_empty and not await self._work.run(self._has_files):
+        if self._is_emptied and not self._passes.may_be_empty and not await self._work.run(self._has_files):
             return False
         logger.info("resumed")
         self._paused = None
@@ -627,9 +642,6 @@ class FolderDaemon:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-
-
-BY_PERSON: Final = "you paused it"
 
 
 def _told(path: str, why: str, reason: str) -> HeldPath:

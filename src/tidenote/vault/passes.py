@@ -60,6 +60,13 @@ class Unfit(FolderError):
     """The folder cannot be synced as it is now: pause until it can."""
 
 
+class Emptied(Unfit):
+    """Nothing is in the folder any more: pause until a person decides, or something is in it again."""
+
+    def __init__(self) -> None:
+        super().__init__(EMPTY)
+
+
 @dataclass(slots=True)
 class Report:
     """What a sync did.
@@ -309,7 +316,7 @@ class Passes:
         """Look at what is due, decide, and act; return False if the journal's disk is full.
 
         Raises:
-            Unfit: the folder, and everything is to be looked at again.
+            Unfit: the folder (`Emptied` if nothing is in it any more), and everything is to be looked at again.
             StorageError: the journal failed.
         """
         full, quick = self._full, self._quick
@@ -319,7 +326,7 @@ class Passes:
         except FolderError as error:
             raise Unfit(error.message) from error
         if full and self._is_emptied(scan):
-            raise Unfit(EMPTY)
+            raise Emptied
         postponed = self._postpone(scan)
         world, settings = await self._world(scan, postponed, full=full), self._settings()
         # Of a whole folder, it takes long enough to keep others from their turn.
