@@ -25,7 +25,7 @@ from tidenote.server.metrics import Metrics
 from tidenote.server.pubsub import Bus, PubSub
 from tidenote.server.search import Search
 from tidenote.server.store.contract import Store, VaultInfo
-from tidenote.server.store.registry import Credential, MemoryRegistry, Registry
+from tidenote.server.store.registry import Credential
 from tidenote.server.store.sql import SqlStore
 from tidenote.server.sync import Connections
 from tidenote.server.throttle import Throttle
@@ -202,8 +202,7 @@ async def open_service(
             config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             store = store or SqlStore.open(config.data_dir)
             stack.callback(store.close)
-            registry: Registry = store.registry if isinstance(store, SqlStore) else MemoryRegistry()
-            take_over(config.data_dir, registry, clock_ms())
+            take_over(config.data_dir, store.registry, clock_ms())
         except OSError as error:
             raise ConfigError(
                 f"the data folder {config.data_dir} cannot be used ({error.strerror}): choose another with --data"
@@ -220,7 +219,7 @@ async def open_service(
             Crowd(config.max_connections, config.max_connections_per_device, config.max_connections_per_address),
             metrics,
         )
-        identity = Identity(registry, write, clock_ms, config.session_days)
+        identity = Identity(store.registry, write, clock_ms, config.session_days)
 
         async def note_visitors(*, everything: bool) -> None:
             identity.saw(connections.credentials)

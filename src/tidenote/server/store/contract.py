@@ -18,6 +18,7 @@ from tidenote.core.retention import Policy
 from tidenote.core.sides import OnTie
 from tidenote.core.version import BlobRef, Change, Dot, Head, Record, Version
 from tidenote.errors import AccessError, ConfigError, StorageError
+from tidenote.server.store.registry import Registry
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
 from tidenote.wire.session import Page, generation_of
 
@@ -156,6 +157,11 @@ class Store(Protocol):
     read is a consistent view. Each method that takes a vault raises `AccessError` `unknown_vault` if there is none of
     that name, and `StorageError` if the disk fails.
     """
+
+    @property
+    def registry(self) -> Registry:
+        """Who may use the vaults; it is kept beside their logs."""
+        ...
 
     def vault(self, name: str) -> VaultInfo:
         """Return a vault."""

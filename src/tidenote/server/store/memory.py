@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -20,6 +21,7 @@ from tidenote.core.retention import DAY_MS, Policy, is_forgettable, surplus, sur
 from tidenote.core.version import BlobRef, Change, Dot, Head, Record, Version
 from tidenote.server.store.contract import MAX_BEHIND, Device, Swept, TooMuchAtOnce, VaultInfo, keys_of, unknown_vault
 from tidenote.server.store.paging import Weight, fitting
+from tidenote.server.store.registry import MemoryRegistry
 from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES
 from tidenote.wire.session import Page
 
@@ -112,11 +114,13 @@ class MemoryStore:
         numbers = count(1)
         self._new_token = new_token or (lambda: f"{next(numbers):08x}")
         self._vaults: dict[str, _Vault] = {}
+        self.registry = MemoryRegistry()
 
     def copy(self) -> MemoryStore:
         """Return a store that holds what this one holds now; both go on independently."""
         copy = MemoryStore(self._new_token)
         copy._vaults = {name: vault.copy() for name, vault in self._vaults.items()}
+        copy.registry = deepcopy(self.registry)
         return copy
 
     def vault(self, name: str) -> VaultInfo:
