@@ -443,7 +443,15 @@ async def test_the_api_describes_itself(http: httpx.AsyncClient) -> None:
         *(f"/api/v1/{path}" for path in ("notes", "notes/{path}", "rename", "me", "pair", "redeem", "logout")),
         *(
             f"/api/v1/{path}"
-            for path in ("devices", "devices/revoke", "devices/rotate", "vaults", "vaults/set", "search")
+            for path in (
+                "devices",
+                "devices/revoke",
+                "devices/rotate",
+                "vaults",
+                "vaults/set",
+                "vaults/unfence",
+                "search",
+            )
         ),
         "/api/v1/holds",
         "/api/v1/holds/decide",
