@@ -29,9 +29,9 @@ def test_export_says_what_it_wrote_and_what_it_could_not(tmp_path: Path) -> None
     odd = tidenote("export", tmp_path / "new", "--data", tmp_path / "data", "--at", "some day", check=False)
     assert odd.returncode == 2
     assert "is no time" in odd.stderr
-    assert tidenote("export", tmp_path / "new", "--data", tmp_path / "data", "--at", "1999-01-01").stdout.startswith(
-        f"{tmp_path / 'new'}: 0 files"
-    )
+    before = tidenote("export", tmp_path / "new", "--data", tmp_path / "data", "--at", "1999-01-01").stdout
+    assert before.startswith(f"{tmp_path / 'new'}: 0 files")
+    assert "nothing was in it at that time" in before
 
 
 def test_import_brings_in_what_is_new_and_says_what_it_did(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def export(
     with bar("writing files") as step:
         done = write(folder, target.absolute(), vault=vault, at_ms=at_ms, step=step)
     console.say(f"{target}: {console.counted(done.files, 'file', 'files')} of vault {vault}")
+    if not done.files and not done.damaged:
+        console.say(f"nothing was in it{' at that time' if at else ' yet'}")
     _remark("has", "have", "versions that nobody has settled yet; they lie beside the note", done.unsettled)
     _remark("is", "are", "older than asked for: the history keeps nothing later from before then", done.gone)
     _remark("is", "are", "missing: the history keeps nothing of that time", done.missing)
