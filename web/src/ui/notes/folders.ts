@@ -1,11 +1,10 @@
 /** What a person does with a folder and all that is in it: rename, move, delete. */
-import { type NoteInfo, pathOfKey, problemOfPath, type Replica } from "../../sync";
+import { keyOfPath, type NoteInfo, pathOfKey, problemOfPath, type Replica } from "../../sync";
 import { app } from "../app.svelte";
 import { messages } from "../messages";
 import { toast } from "../parts/toasts.svelte";
 import { go, router } from "../router.svelte";
 import { bringBack, firstToSettle, tell } from "./actions";
-import { keyOf } from "./paths";
 import { relinkNotes } from "./relinking";
 
 const words = messages.folders;
@@ -16,8 +15,8 @@ const TOLD_AFTER_MS = 500;
 const NAMED = 3;
 
 /** Return the notes and files in a folder, whose path ends with a slash. */
-export function contentsOf(folder: string): NoteInfo[] {
-  return app.notes.filter(({ path }) => path.startsWith(folder));
+export function contentsOf(folder: string, notes: readonly NoteInfo[] = app.notes): NoteInfo[] {
+  return notes.filter(({ path }) => path.startsWith(folder));
 }
 
 /** Return what is wrong with another path for a folder, both ending with a slash; "" if nothing is. */
@@ -26,7 +25,7 @@ export function problemWithFolder(folder: string, to: string): string {
   if (to.startsWith(folder)) return words.intoItself;
   const taken: string[] = [];
   const paths = new Set(app.notes.map(({ path }) => path));
-  for (const [, path] of movesOf(folder, to)) {
+  for (const path of movesOf(contentsOf(folder), folder, to).values()) {
     const problem = problemOfPath(path);
     if (problem) return messages.notes.badPath[problem];
     if (paths.has(path)) taken.push(path.slice(to.length));
@@ -38,15 +37,16 @@ export function problemWithFolder(folder: string, to: string): string {
 export async function renameFolder(folder: string, to: string): Promise<void> {
   await tell(async (replica) => {
     const before = replica.list();
-    const moves = movesOf(folder, to);
-    if (await hasToSettle(replica, folder)) return;
-    const keys = moves.map(([from, path]) => [keyOf(from) ?? "", keyOf(path) ?? ""] as const);
+    const contents = contentsOf(folder, before);
+    if (await hasToSettle(replica, contents)) return;
+    const moves = movesOf(contents, folder, to);
+    const keys = Array.from(moves, ([from, path]) => [keyOfPath(from), keyOfPath(path)] as const);
     await withProgress(words.renaming, keys.length, (onSome) => replica.rename(keys, onSome));
     const { page, argument } = router.route;
     if (page === "notes" && `${argument}/`.startsWith(folder)) {
       go("notes", (to + `${argument}/`.slice(folder.length)).slice(0, -1), { replace: true });
     }
-    const changed = await relinkNotes(replica, before, new Map(moves));
+    const changed = await relinkNotes(replica, before, moves);
     toast(words.renamed(to.slice(0, -1)) + messages.notes.relinked(changed));
   });
 }
@@ -54,8 +54,9 @@ export async function renameFolder(folder: string, to: string): Promise<void> {
 /** Delete a folder with all that is in it; the message has a way back. */
 export async function deleteFolder(folder: string): Promise<void> {
   await tell(async (replica) => {
-    if (await hasToSettle(replica, folder)) return;
-    const keys = contentsOf(folder).map(({ key }) => key);
+    const contents = contentsOf(folder, replica.list());
+    if (await hasToSettle(replica, contents)) return;
+    const keys = contents.map(({ key }) => key);
     const { page, argument } = router.route;
     const isInside = (page === "note" || page === "notes") && `${argument}/`.startsWith(folder);
     if (isInside) go("notes", "", { replace: true });
@@ -65,15 +66,13 @@ export async function deleteFolder(folder: string): Promise<void> {
 }
 
 /** Return the paths of what is in a folder, each with the one that it gets. */
-function movesOf(folder: string, to: string): [string, string][] {
-  return contentsOf(folder).map(({ path }) => [path, to + path.slice(folder.length)]);
+function movesOf(contents: readonly NoteInfo[], folder: string, to: string): Map<string, string> {
+  return new Map(contents.map(({ path }) => [path, to + path.slice(folder.length)]));
 }
 
-async function hasToSettle(replica: Replica, folder: string): Promise<boolean> {
-  const key = await firstToSettle(
-    replica,
-    contentsOf(folder).flatMap(({ key, conflict }) => (conflict ? [key] : [])),
-  );
+async function hasToSettle(replica: Replica, contents: readonly NoteInfo[]): Promise<boolean> {
+  const inConflict = contents.filter(({ conflict }) => conflict).map(({ key }) => key);
+  const key = await firstToSettle(replica, inConflict);
   if (key === null) return false;
   go("conflict", pathOfKey(key));
   toast(messages.notes.settleFirst(pathOfKey(key)));
