@@ -71,8 +71,11 @@ function movesOf(contents: readonly NoteInfo[], folder: string, to: string): Map
 }
 
 async function hasToSettle(replica: Replica, contents: readonly NoteInfo[]): Promise<boolean> {
-  const inConflict = contents.filter(({ conflict }) => conflict).map(({ key }) => key);
-  const key = await firstToSettle(replica, inConflict);
+  const likely = contents.filter(({ conflict, pending }) => conflict || pending);
+  const key = await firstToSettle(
+    replica,
+    likely.map(({ key }) => key),
+  );
   if (key === null) return false;
   go("conflict", pathOfKey(key));
   toast(messages.notes.settleFirst(pathOfKey(key)));
