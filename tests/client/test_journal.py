@@ -986,12 +986,41 @@ def test_what_is_refused_is_written_and_then_deleted(journal: Journal, tmp_path:
         ("file:x.png", False),
         ("file:x.png", True),
     ]
-    assert rows[1].change.base == frozenset([rows[0].change.dot])
+    assert rows[1].change.base == frozenset([rows[0].change.dot, Dot(4, "x")])
     winner = journal.winner(NOTE)
     assert winner
     assert winner.deleted
     sent = [(change.key, change.deleted) for change in hand_out(journal)]
     assert sent == [(NOTE, False), (NOTE, True)], "together; the picture when it is uploaded"
+
+
+@pytest.mark.parametrize("code", ["value_too_large", "bad_value", "dot_reused", "clock_too_far"])
+def test_a_deletion_holds_although_what_it_deletes_is_refused(journal: Journal, code: str) -> None:
+    old = write("4x")
+    journal.apply(received(old))
+    edit(journal, "too much")
+    deletion = edit(journal, None)
+    sent = hand_out(journal)
+    assert [change.value for change in sent] == ["too much", None]
+    journal.apply(received(accepted=[deletion], rejected=[refusal(sent[0], code, 3)]))
+    # What the server joins of the two that it has is what is shown here.
+    assert join_all((old, deletion)).siblings == (deletion,)
+    journal = reopened(journal)
+    assert (journal.confirmed(NOTE), journal.register(NOTE).siblings) == ((deletion,), (deletion,))
+    assert (journal.pending(), journal.parked()) == ([], [])
+    assert journal.device_id == ("me~2" if code == "dot_reused" else "me")
+
+
+def test_nobody_misses_the_bytes_of_what_was_deleted(journal: Journal, tmp_path: Path) -> None:
+    picture = attach(journal, "x", tmp_path / "x.png")
+    (row,) = journal.uploads()
+    journal.uploaded(row)
+    edit(journal, None, picture.key)
+    sent = hand_out(journal)
+    journal.apply(received(accepted=[sent[1]], rejected=[refusal(picture, "blob_missing")]))
+    (row,) = journal.uploads()
+    journal.park(row, "blob_missing", "the file is gone")
+    assert (journal.pending(), journal.parked()) == ([], [])
 
 
 def test_bytes_that_nobody_has_any_more_are_not_waited_for(journal: Journal, tmp_path: Path) -> None:

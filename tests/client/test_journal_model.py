@@ -74,6 +74,8 @@ class Model:
         old = same_key[-1] if same_key else None
         renames = write.moved_to or (old and old.change.moved_to)
         seen = old and old.change.dot in (write.base or ())
+        if old and seen and write.value is None and write.moved_to is None:
+            new.change = replace(new.change, base=(write.base or frozenset()) | (old.change.base or frozenset()))
         recent = old and old.since is not None and self.now_ms - old.since < REPLACED_WITHIN_MS
         new.since = self.now_ms
         if old and seen and (old.parked or (old.fresh and recent and write.value is not None and not renames)):

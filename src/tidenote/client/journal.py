@@ -239,13 +239,13 @@ class Journal:
         does, is left for later and holds up nothing else.
         """
         found: list[OutboxRow] = []
-        found_dots: dict[str, Dot] = {}
+        found_by_key: dict[str, Change] = {}
         passed: set[str] = set()
         waiting: set[str] = set()
         size = 0
         for raw in self._tables.raw_pending():
             key = raw.key
-            if key in found_dots and _deletes((row := self._tables.row(raw)).change, found_dots.pop(key)):
+            if key in found_by_key and _deletes((row := self._tables.row(raw)).change, found_by_key.pop(key)):
                 found.append(row)
                 continue
             if key in passed or not raw.uploaded:
@@ -258,7 +258,7 @@ class Journal:
                 waiting.add(key)
                 continue
             found.append(row)
-            found_dots[key] = row.change.dot
+            found_by_key[key] = row.change
             size += len(raw.change)
             if len(found) > MAX_MESSAGE_CHANGES or size > 2 * MAX_MESSAGE_BYTES:
                 break
@@ -304,7 +304,11 @@ class Journal:
         with self._commit():
             current = self._tables.at(row.seq)
             if current and current.change == row.change:
-                self._park(current, code, message)
+                # Nobody misses the bytes of what was deleted since.
+                if self._is_deleted(current):
+                    self._delete(current)
+                else:
+                    self._park(current, code, message)
 
     def retry_parked(self, keys: Iterable[str] | None = None) -> int:
         """Send parked changes again, all or those of some keys, and return how many."""
@@ -484,8 +488,11 @@ class Journal:
             write.modified_at,
         )
         _check(change)
-        row = OutboxRow(0, change, write.source, uploaded=write.blob is None or write.source is None)
         previous = self._tables.last_of(write.key)
+        if previous and change.deleted and change.moved_to is None and previous.change.dot in (change.base or ()):
+            # It goes along with what it deletes, and may be taken in without: so it has seen what that was made of.
+            change = replace(change, base=(change.base or frozenset()) | (previous.change.base or frozenset()))
+        row = OutboxRow(0, change, write.source, uploaded=write.blob is None or write.source is None)
         if previous and not apart and self._replaceable(previous, change):
             row = self._take_over(previous, row)
         seq = self._tables.put(row)
@@ -561,6 +568,7 @@ class Journal:
     def _refuse(self, rejected: Iterable[tuple[Change, Rejected]]) -> set[str]:
         """Do with each refused change what its code demands; return the keys that it touched."""
         stamped: dict[Action, list[tuple[OutboxRow, Rejected]]] = {Action.RESTAMP: [], Action.REINCARNATE: []}
+        deleted: list[OutboxRow] = []
         touched: set[str] = set()
         for change, rejection in rejected:
             rows = self._tables.outbox_of(change.key)
@@ -570,14 +578,15 @@ class Journal:
             # The server does not have it: whatever was sent before is void.
             self._handed[row.seq] = 0
             action = self._action(row, rejection)
+            # Under a new dot a note would come back whose deletion went along and was taken in.
+            is_deleted = self._is_deleted(row)
+            if is_deleted and action not in (Action.RETRY, Action.UPLOAD):
+                deleted.append(row)
             if action in stamped:
                 stamped[action].append((row, rejection))
             elif action is Action.PARK:
-                if not any(row.change.dot in (sibling.base or ()) for sibling in self.confirmed(change.key)):
+                if not is_deleted:
                     self._park(row, rejection.code, rejection.message)
-                else:
-                    # The deletion that went along was taken in.
-                    self._delete(row)
             else:
                 upload = action is Action.UPLOAD
                 self._tables.put(
@@ -587,7 +596,13 @@ class Journal:
             touched |= self._restamp(stamped[Action.RESTAMP])
         if stamped[Action.REINCARNATE]:
             touched |= self._reincarnate(stamped[Action.REINCARNATE])
+        for row in deleted:
+            self._delete(row)
         return touched
+
+    def _is_deleted(self, row: OutboxRow) -> bool:
+        """Say whether the server has taken in a change that replaces this one, which it does not have."""
+        return any(row.change.dot in (sibling.base or ()) for sibling in self.confirmed(row.change.key))
 
     def _action(self, row: OutboxRow, rejection: Rejected) -> Action:
         code = CODES.get(rejection.code)
@@ -700,9 +715,10 @@ class Journal:
             raise
 
 
-def _deletes(change: Change, dot: Dot) -> bool:
-    """Say whether a change deletes another one, and nothing else."""
-    return change.deleted and change.moved_to is None and change.base == frozenset((dot,))
+def _deletes(change: Change, other: Change) -> bool:
+    """Say whether a change deletes another one, and nothing else but what that was made of."""
+    seen = (change.base or frozenset()) - (other.base or frozenset())
+    return change.deleted and change.moved_to is None and seen == frozenset((other.dot,))
 
 
 def _check(change: Change) -> None:

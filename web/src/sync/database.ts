@@ -62,6 +62,7 @@ interface Schema extends DBSchema {
 
 type StoreName = "meta" | "confirmed" | "heads" | "outbox" | "doubts" | "quarantine" | "blobs";
 const STORES: StoreName[] = ["meta", "confirmed", "heads", "outbox", "doubts", "quarantine", "blobs"];
+const VERSION = 1;
 /** Everything, to be read and written. */
 export type Transaction = IDBPTransaction<Schema, StoreName[], "readwrite">;
 /** Everything, to be read. */
@@ -79,7 +80,7 @@ export class Database {
    */
   static async open(name: string, onGone: () => void): Promise<Database> {
     try {
-      const db = await openDB<Schema>(name, 1, {
+      const db = await openDB<Schema>(name, VERSION, {
         upgrade: create,
         // A later version of the app, or who clears the site's data, waits for everybody to let go.
         blocking: () => {
@@ -132,15 +133,28 @@ export class Database {
   }
 }
 
-/** Delete all databases whose names begin like this, but for those with something that was not sent. */
-export async function deleteSent(prefix: string): Promise<void> {
-  for (const { name } of await indexedDB.databases()) {
-    if (!name?.startsWith(prefix)) continue;
-    const db = await openDB<Schema>(name);
-    const unsent = await db.count("outbox");
+/**
+ * Delete databases, but for those with something that nobody else may have: what was not sent, or is held back.
+ *
+ * Emptied in the same transaction that looks: what another tab writes is there before, and kept, or refused after.
+ */
+export async function deleteSent(names: readonly string[]): Promise<void> {
+  const done = await Promise.allSettled(names.map(deleteOneSent));
+  const failed = done.find((one) => one.status === "rejected");
+  if (failed) throw storageError(failed.reason);
+}
+
+async function deleteOneSent(name: string): Promise<void> {
+  const db = await openDB<Schema>(name, VERSION, { upgrade: create });
+  try {
+    const tx = db.transaction(STORES, "readwrite");
+    const kept = (await tx.objectStore("outbox").count()) + (await tx.objectStore("quarantine").count());
+    if (kept > 0) return;
+    await Promise.all([...STORES.map((store) => tx.objectStore(store).clear()), tx.done]);
+  } finally {
     db.close();
-    if (unsent === 0) await deleteDB(name);
   }
+  await deleteDB(name);
 }
 
 async function abort(tx: Transaction | undefined): Promise<void> {

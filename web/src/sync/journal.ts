@@ -9,7 +9,17 @@ import { Database, type Meta, type Quarantined, type Transaction } from "./datab
 import { TidenoteError } from "./errors";
 import { checkDeviceId, ownerOf } from "./keys";
 import { MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, toChange } from "./messages";
-import { currentBase, deletes, isReplaceable, Outbox, rowOf, takeOver, type NewRow, type OutboxRow } from "./outbox";
+import {
+  currentBase,
+  deletes,
+  deletionBase,
+  isReplaceable,
+  Outbox,
+  rowOf,
+  takeOver,
+  type NewRow,
+  type OutboxRow,
+} from "./outbox";
 import { sizeOfChange, type Received, type Siblings } from "./session";
 import {
   accept,
@@ -25,7 +35,7 @@ import {
   sameDots,
   setMeta,
 } from "./steps";
-import { sameDot, stubOf, type BlobRef, type Change, type Dot, type Stub } from "./version";
+import { names, sameDot, stubOf, type BlobRef, type Change, type Dot, type Stub } from "./version";
 
 /** A change to be: what `Journal.write` gives a dot. */
 export interface Write {
@@ -321,8 +331,11 @@ export class Journal {
     await this.db.commit(async (tx) => {
       const current = await tx.objectStore("outbox").get(row.seq);
       if (!current || !sameDot(current.change, row.change)) return;
+      const confirmed = await confirmedOf(tx, row.key);
       await this.alterOutbox(tx, (outbox) => {
-        outbox.park(current, code, message);
+        // Nobody misses the bytes of what was deleted since.
+        if (confirmed.some(({ base }) => names(base, current.change))) outbox.remove(current.seq);
+        else outbox.park(current, code, message);
       });
     });
   }
@@ -519,7 +532,9 @@ export class Journal {
   private async writeOne(tx: Transaction, write: Write, author: Author): Promise<Change> {
     const { meta, clock, writer, now } = author;
     const { rows, shown } = await overlaid(tx, write.key);
-    const base = currentBase(write.base ?? (shown ? [shown] : []), rows, meta.newDots);
+    const seen = currentBase(write.base ?? (shown ? [shown] : []), rows, meta.newDots);
+    const previous = rows.at(-1);
+    const base = write.value === null && !write.moved_to && previous ? deletionBase(seen, previous.change) : seen;
     clock.observe(...base.map(({ timestamp }) => timestamp));
     const { bytes, ...fields } = write;
     const change = toChange({ ...fields, base, timestamp: clock.tick(), device_id: meta.deviceId });
@@ -528,7 +543,6 @@ export class Journal {
       await tx.objectStore("blobs").put({ sha256, bytes, size, usedAt: now });
     }
     let row: NewRow = { ...rowOf(change, writer, now), uploaded: bytes === undefined };
-    const previous = rows.at(-1);
     if (previous && isReplaceable(previous, change, writer, now)) {
       await tx.objectStore("outbox").delete(previous.seq);
       row = takeOver(previous, row);
@@ -559,6 +573,8 @@ export class Journal {
 
 async function authorOf(tx: Transaction, writer: string, now: number): Promise<Author> {
   const meta = await metaOf(tx);
+  // Emptied by a tab that signed out, and about to go: what is written now would go with it.
+  if (meta.deviceId === "") throw new TidenoteError("storage_failed", "this browser was signed out");
   return { meta, clock: new LamportClock(meta.clock), writer, now };
 }
 

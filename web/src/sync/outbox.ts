@@ -107,11 +107,19 @@ export function takeOver(row: OutboxRow, successor: NewRow): NewRow {
   return change.moved_to === undefined ? { ...taken, seq: row.seq } : taken;
 }
 
-/** Say whether a change deletes another one, and nothing else. */
+/** Say whether a change deletes another one, and nothing else but what that was made of. */
 export function deletes(change: Change, other: Change): boolean {
-  const [seen, ...more] = change.base ?? [];
-  const isDeletion = change.value === null && change.moved_to === undefined;
-  return isDeletion && more.length === 0 && seen !== undefined && sameDot(seen, other);
+  const { base } = change;
+  if (change.value !== null || change.moved_to !== undefined || !names(base, other)) return false;
+  return base?.every((dot) => sameDot(dot, other) || names(other.base, dot)) ?? false;
+}
+
+/**
+ * Return the base of a deletion of what was not confirmed: it goes along with that, and may be taken in without it. So
+ * it has seen what that was made of, too.
+ */
+export function deletionBase(base: readonly Dot[], unconfirmed: Change): Dot[] {
+  return sortedDots(names(base, unconfirmed) ? [...base, ...(unconfirmed.base ?? [])] : base);
 }
 
 /**
@@ -175,24 +183,27 @@ export class Outbox {
       "re-stamp": [],
       "re-incarnate": [],
     };
+    const deleted: number[] = [];
     for (const [change, rejection] of rejected) {
       const found = this.of(change.key).find((row) => sameDot(row.change, change));
       if (!found) continue;
       // The server does not have it: whatever was sent before is void.
       const row = this.put({ ...found, handed: 0 });
       const action = this.actionFor(row, rejection);
+      const isDeleted = accepted.some(({ key, base }) => key === row.key && names(base, change));
+      // The deletion that went along was taken in: under a new dot the note would come back.
+      if (isDeleted && action !== "retry" && action !== "upload") deleted.push(row.seq);
       if (action === "re-stamp" || action === "re-incarnate") stamped[action].push([row, rejection]);
-      else if (action === "park" && accepted.some(({ key, base }) => key === row.key && names(base, change))) {
-        // The deletion that went along was taken in.
-        this.remove(row.seq);
-      } else if (action === "park") this.park(row, rejection.code, rejection.message);
-      else {
+      else if (action === "park") {
+        if (!isDeleted) this.park(row, rejection.code, rejection.message);
+      } else {
         const uploaded = action !== "upload" && row.uploaded;
         this.put({ ...row, uploaded, code: rejection.code, message: rejection.message });
       }
     }
     if (stamped["re-stamp"].length > 0) this.restamp(stamped["re-stamp"]);
     if (stamped["re-incarnate"].length > 0) this.reincarnate(stamped["re-incarnate"]);
+    for (const seq of deleted) this.remove(seq);
   }
 
   /** Keep a row without sending it; a later change that replaced it takes its place instead. */
@@ -292,7 +303,8 @@ export class Outbox {
     return row;
   }
 
-  private remove(seq: number): void {
+  /** Let a row go. */
+  remove(seq: number): void {
     this.rows.delete(seq);
     this.changed.add(seq);
   }

@@ -70,9 +70,16 @@ export class Replica {
     }
   }
 
-  /** Delete what is stored here of a server's vaults, but for vaults with something that was not sent. */
-  static forget(endpoint: string): Promise<void> {
-    return deleteSent(prefixOf(endpoint));
+  /**
+   * Delete what is stored here of a server's vaults, but for vaults with something that was not sent or is held back.
+   *
+   * @param vault - the one that is known to be here, for browsers that do not tell which are.
+   * @throws TidenoteError `storage_failed`: some may be left.
+   */
+  static async forget(endpoint: string, vault: string): Promise<void> {
+    const prefix = prefixOf(endpoint);
+    const known = "databases" in indexedDB ? await indexedDB.databases() : [{ name: prefix + vault }];
+    await deleteSent(known.flatMap(({ name }) => (name?.startsWith(prefix) ? [name] : [])));
   }
 
   /** Stop syncing and close the journal; what is pending stays for the next time. */

@@ -126,8 +126,8 @@ export class App {
     const { replica } = this;
     if (!replica) return 0;
     await Promise.race([replica.flush().catch(() => undefined), new Promise((late) => setTimeout(late, FLUSH_MS))]);
-    const { pending, parked } = replica.status();
-    return pending + parked.length;
+    const { pending, parked, held } = replica.status();
+    return pending + parked.length + held.length;
   }
 
   /**
@@ -137,11 +137,14 @@ export class App {
    * @throws ApiError if the server did not hear of it: then the session goes on.
    */
   async signOut(): Promise<void> {
-    await this.api.logout();
+    await this.api.logout().catch((error: unknown) => {
+      // Who is not known there any more has nothing to end there.
+      if (!(error instanceof ApiError && error.status === 401)) throw error;
+    });
     localStorage.removeItem(ME_KEY);
     await this.replica?.close();
     // Another tab may be slow to let go; the browser deletes it then.
-    const deleted = Replica.forget(location.origin).catch(() => undefined);
+    const deleted = Replica.forget(location.origin, this.vault).catch(() => undefined);
     await Promise.race([deleted, new Promise((late) => setTimeout(late, FORGET_MS))]);
     location.hash = "";
     location.reload();

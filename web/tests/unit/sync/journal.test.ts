@@ -4,6 +4,7 @@ import { expect, test, vi } from "vitest";
 
 import { Journal } from "../../../src/sync/journal";
 import type { Received } from "../../../src/sync/session";
+import { type Change, dotOf } from "../../../src/sync/version";
 import { ending } from "./world";
 
 async function open(name = `journal-${String(Math.random())}`): Promise<Journal> {
@@ -51,6 +52,43 @@ test("a deletion goes along with the change that it deletes, and nothing else of
     [key, null],
     ["note:b.md", "two"],
   ]);
+});
+
+test.each(["value_too_large", "dot_reused", "clock_too_far"])(
+  "a deletion holds although what it deletes is refused: %s",
+  async (code) => {
+    const journal = await open();
+    await journal.lead("tab", 0, Number.MAX_SAFE_INTEGER, true);
+    const key = "note:a.md";
+    const old: Change = { key, value: "old", timestamp: 4, device_id: "x", base: [] };
+    await journal.apply({ ...accepting([]), siblings: new Map([[key, [old]]]) }, "tab", 0);
+    await journal.write([{ key, value: "too much" }], "tab", 0);
+    await journal.write([{ key, value: null }], "tab", 0);
+    const [edit, deletion] = await journal.take();
+    if (!edit || !deletion) throw new Error("nothing was written");
+    const rejected = [[edit, { ...dotOf(edit), key, code, message: "no", clock: 3 }] as const];
+    await journal.apply({ ...accepting([deletion]), rejected }, "tab", 0);
+    const { confirmed, own } = await journal.read(key);
+    expect([confirmed.map(dotOf), own]).toEqual([[dotOf(deletion)], []]);
+    expect((await journal.meta()).deviceId).toBe(code === "dot_reused" ? "browser~2" : "browser");
+  },
+);
+
+test("nobody misses the bytes of what was deleted", async () => {
+  const journal = await open();
+  await journal.lead("tab", 0, Number.MAX_SAFE_INTEGER, true);
+  const key = "file:a.png";
+  const blob = { sha256: "0".repeat(64), size: 5 };
+  const [picture] = await journal.write([{ key, value: "", blob }], "tab", 0);
+  await journal.write([{ key, value: null }], "tab", 0);
+  const [, deletion] = await journal.take();
+  if (!picture || !deletion) throw new Error("nothing was written");
+  const rejected = [[picture, { ...dotOf(picture), key, code: "blob_missing", message: "no" }] as const];
+  await journal.apply({ ...accepting([deletion]), rejected }, "tab", 0);
+  const [row] = await journal.uploads();
+  if (!row) throw new Error("nothing is to be uploaded");
+  await journal.park(row, "blob_missing", "the bytes are gone");
+  expect((await journal.read(key)).own).toEqual([]);
 });
 
 test("bytes can be had although there is no room to note that they were", async () => {

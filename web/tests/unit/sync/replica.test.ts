@@ -5,6 +5,7 @@ import type { AddressInfo } from "node:net";
 import { expect, test, vi } from "vitest";
 
 import { Replica, type BlobRef } from "../../../src/sync";
+import { Journal } from "../../../src/sync/journal";
 
 import { open, textOf } from "./world";
 
@@ -84,8 +85,48 @@ test("what a server has is forgotten, what it has not stays", async () => {
     await replica.close();
   }
   expect(await names()).toHaveLength(2);
-  await Replica.forget(endpoint);
+  await Replica.forget(endpoint, "sent");
   expect(await names()).toEqual([`tidenote/${endpoint}/unsent`]);
+});
+
+test("what is held back is not forgotten, and a database that another tab is making is no obstacle", async () => {
+  const endpoint = "http://127.0.0.1:3";
+  const name = `tidenote/${endpoint}/main`;
+  const journal = await Journal.open(name);
+  await journal.bind("browser", "main");
+  await journal.lead("tab", 0, Number.MAX_SAFE_INTEGER, true);
+  const change = { key: "note:a.md", value: "the only copy", timestamp: 1, device_id: "x", base: [] };
+  await journal.reconcile(new Map([[change.key, [change]]]), "tab");
+  await journal.quarantine([change.key], "tab", 0);
+  journal.close();
+  await Promise.all([Replica.forget(endpoint, "main"), Replica.forget(endpoint, "main")]);
+  const replica = await Replica.open({ endpoint, vault: "main", deviceId: "browser" });
+  expect(await textOf(replica, "note:a.md")).toBe("the only copy");
+  await replica.close();
+});
+
+test("what another tab writes while a browser signs out is kept, or refused", async () => {
+  const seen = new Set<string>();
+  for (let round = 0; round < 30; round += 1) {
+    const endpoint = `http://127.0.0.1:${String(100 + round)}`;
+    const name = `tidenote/${endpoint}/main`;
+    const tab = await Journal.open(name);
+    await tab.bind("browser", "main");
+    const forgotten = Replica.forget(endpoint, "main");
+    for (let turn = 0; turn < round; turn += 1) await new Promise(setImmediate);
+    const write = tab.write([{ key: "note:a.md", value: "words" }], "tab", 0);
+    const outcome = await write.then(
+      () => "written",
+      () => "refused",
+    );
+    await forgotten;
+    tab.close();
+    const again = await Journal.open(name);
+    expect((await again.read("note:a.md")).own).toHaveLength(outcome === "written" ? 1 : 0);
+    again.close();
+    seen.add(outcome);
+  }
+  expect([...seen]).toEqual(["written", "refused"]);
 });
 
 test("half of a surrogate pair becomes U+FFFD", async () => {
