@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -389,6 +391,22 @@ async def test_the_whole_vault_is_restored_and_that_is_undone_by_the_same_means(
 
     await devices.ask("restore-all", receipt=done["receipt"])
     assert await devices.values(*keys) == before
+
+
+async def test_what_is_damaged_is_left_as_it_is_and_costs_nothing_else(
+    devices: Devices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidenote.server.history.PUSHES_AT_ONCE", 1)
+    for key in (A, B, C):
+        await devices.write("x", key, f"old {key}")
+    receipt = (await devices.history(C))[0]["receipt"]
+    for key in (A, B, C):
+        await devices.write("x", key, f"new {key}")
+    with closing(sqlite3.connect(tmp_path / "tidenote.db")) as database, database:
+        database.execute("UPDATE versions SET value = NULL, packed = x'00' WHERE value = ?", (f"old {B}",))
+    done = await devices.ask("restore-all", receipt=receipt)
+    assert left(done) == {B: "damaged"}
+    assert await devices.values(A, B, C) == [f"old {A}", f"new {B}", f"old {C}"]
 
 
 async def test_a_rename_is_restored_as_a_rename(devices: Devices) -> None:

@@ -200,6 +200,11 @@ async def test_renames_and_what_is_all_or_nothing_are_not_parted(
         on_behalf = [replace(edit(number), dot=UNDATED, base=frozenset()) for number in (61, 62)]
         assert codes(await hub.submit(on_behalf)) == ["stale", "stale"]
         assert store.batches == [[2], [2]]
+        store.batches.clear()
+        written = edit(61)
+        deleted = Change(written.key, Dot(500, "a"), base=frozenset((written.dot,)))
+        assert accepted(await hub.submit([written, deleted])) == (written, deleted)
+        assert store.batches == [[2], [2]]
 
 
 async def test_what_fails_between_two_parts_of_a_push_is_told(store: TroubledStore, bus: PubSub[Publication]) -> None:

@@ -76,6 +76,7 @@ async def test_what_is_no_word_is_found_as_it_is_written(http: httpx.AsyncClient
         c="京都から東京都へ行く",
         d="สวัสดีชาวโลก",
         e='say "hello world" NEAR OR NOT (x)',
+        f="You don't\n  stop, you roll; 東\n京 on",
     )
     for query, found in (
         ("c++", ["a"]),
@@ -101,6 +102,10 @@ async def test_what_is_no_word_is_found_as_it_is_written(http: httpx.AsyncClient
         ('"c"', ["a", "b", "c"]),
         ('"東京都へ"', ["c"]),
         ('""', []),
+        ('"don\'t stop you"', []),
+        ('"don\'t stop, you"', ["f"]),
+        ('"stop you roll"', ["f"]),
+        ('"東 京"', ["f"]),
         ("NEAR OR", ["e"]),
         ("say NOT x", ["e"]),
         ("(x)", ["e"]),
@@ -114,6 +119,7 @@ async def test_what_is_no_word_is_found_as_it_is_written(http: httpx.AsyncClient
         assert await keys(http, query) == found, query
     assert marked((await find(http, "c++"))[0]).startswith("Learn ")
     assert marked((await find(http, '"hello wor"'))[0]) == 'say "[hello world]" NEAR OR NOT (x)'
+    assert marked((await find(http, '"stop you ro"'))[0]) == "You don't\n  [stop, you roll]; 東\n京 on"
     assert marked((await find(http, "東京"))[0]) == "京都から[東京]都へ行く"
 
 

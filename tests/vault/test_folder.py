@@ -218,3 +218,19 @@ def test_old_parts_of_attachments_go(root: Path) -> None:
     with StateFolder(root):
         assert not old.exists()
         assert new.exists()
+
+
+def test_what_is_somebody_else_s_and_not_to_be_looked_into_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes" / "sub" / ".tidenote").mkdir(parents=True)
+    exists = Path.exists
+
+    def refuse(path: Path, **more: bool) -> bool:
+        if path.parent.name == ".tidenote":
+            raise PermissionError(13, "Permission denied", str(path))
+        return exists(path, **more)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    module.check_nothing_nested(tmp_path / "notes")
+    assert module.synced_above(tmp_path / "notes" / "sub") is None

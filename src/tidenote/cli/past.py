@@ -178,7 +178,7 @@ def _restore_one(folder: Path, note: str, at_ms: int | None, version: int | None
     request, restored = ask_about(note, folder, ask)
     nothing = "it is as it was then; nothing was changed"
     if request.receipt is not None:
-        nothing = f"{request.receipt} is a version of another note, and since then this one has not changed"
+        nothing = f"after {request.receipt}, a version of another note, it was as it is now; nothing was changed"
     say_restored(note, restored, nothing, as_json=as_json)
 
 

@@ -13,6 +13,7 @@ from tidenote.wire.messages import HistoryEntry, MergeDetails, RefusedNote, Rest
 
 REASON: Final = {
     "gone": "the history has let go of its text",
+    "damaged": "its text cannot be read any more; a backup may have it",
     "built_on": "somebody else's later edits were made of it",
     "open_conflict": "it is in conflict; settle that first",
     "stale": "somebody wrote it meanwhile",

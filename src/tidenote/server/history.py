@@ -16,7 +16,7 @@ from typing import Final, Literal
 from tidenote.core.history import Undone, as_of, undo, winner
 from tidenote.core.keys import owner_of, path_of_key
 from tidenote.core.version import UNDATED, Change, Dot, Record
-from tidenote.errors import AccessError, StorageError
+from tidenote.errors import AccessError
 from tidenote.server.hub import Hub
 from tidenote.server.store.contract import Store
 
@@ -367,7 +367,8 @@ async def carry_out(hub: Hub, plan: Plan) -> dict[str, str]:
     failed: dict[str, str] = {}
     pushes = list(_pushes(plan))
     for start in range(0, len(pushes), PUSHES_AT_ONCE):
-        written = await hub.read(_changes, pushes[start : start + PUSHES_AT_ONCE])
+        written, damaged = await hub.read(_changes, pushes[start : start + PUSHES_AT_ONCE])
+        failed |= dict.fromkeys(damaged, "damaged")
         outcomes = await asyncio.gather(*(hub.enqueue(changes) for changes in written))
         for outcome in outcomes:
             failed |= {rejected.key: rejected.code for rejected in outcome.rejected}
@@ -385,17 +386,26 @@ def _pushes(plan: Plan) -> Iterator[list[Step]]:
             yield [step, *leaving.get(step.key, ())]
 
 
-def _changes(store: Store, vault: str, pushes: Iterable[Sequence[Step]]) -> list[list[Change]]:
-    """Return the changes of some pushes, with their texts."""
-    return [[_change(store, vault, step) for step in steps] for steps in pushes]
+def _changes(store: Store, vault: str, pushes: Iterable[Sequence[Step]]) -> tuple[list[list[Change]], list[str]]:
+    """Return the changes of some pushes, with their texts; and the keys of those with a text that cannot be read."""
+    written: list[list[Change]] = []
+    damaged: list[str] = []
+    for steps in pushes:
+        changes = [_change(store, vault, step) for step in steps]
+        whole = [change for change in changes if change is not None]
+        if len(whole) == len(steps):
+            written.append(whole)
+        else:
+            damaged += (step.key for step in steps)
+    return written, damaged
 
 
-def _change(store: Store, vault: str, step: Step) -> Change:
+def _change(store: Store, vault: str, step: Step) -> Change | None:
     empty = Change(step.key, UNDATED, base=step.base, moved_to=step.moved_to)
     if step.becomes is None:
         return empty
     version = store.version(vault, step.becomes.key, step.becomes.dot)
     if version is None:
-        raise StorageError(f"the text of {path_of_key(step.becomes.key)} cannot be read any more: restore a backup")
+        return None
     content = version.change
     return replace(empty, value=content.value, blob=content.blob, modified_at=content.modified_at)

@@ -512,15 +512,17 @@ def _rejected(refused: Refused) -> Rejected:
 def _cut(changes: Sequence[Change]) -> int | None:
     """Return where changes may be parted, near their middle; None if they are taken in together or not at all.
 
-    A rename's creation and tombstone are; so is what the server writes on somebody's behalf, if nothing of it is stale.
+    A rename's creation and tombstone are, and a change and its deletion, lest others see it come and go; so is what the
+    server writes on somebody's behalf, if nothing of it is stale.
     """
     if any(change.dot == UNDATED for change in changes):
         return None
     created: dict[str, int] = {}
     whole: set[int] = set()
     for place, change in enumerate(changes):
-        if change.moved_to in created:
-            whole.update(range(created[change.moved_to] + 1, place + 1))
+        other = change.moved_to or change.key
+        if change.deleted and other in created:
+            whole.update(range(created[other] + 1, place + 1))
         created[change.key] = place
     cuts = (cut for cut in range(1, len(changes)) if cut not in whole)
     return min(cuts, key=lambda cut: abs(2 * cut - len(changes)), default=None)

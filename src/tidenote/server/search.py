@@ -390,7 +390,7 @@ def _body(change: Change) -> str:
 
 
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 def _is_shown(shown: Change | None, dot: Dot) -> bool:
@@ -420,7 +420,7 @@ def _pattern(term: str, *, whole: bool) -> re.Pattern[str]:
         term: of the query.
         whole: whether it stands at the beginning of a word, and that word is shown to its end.
     """
-    literal = r"\s+".join(map(re.escape, term.translate(_FOLDED).split()))
+    literal = (r"[\W_]+" if whole else r"\s+").join(map(re.escape, term.translate(_FOLDED).split()))
     return re.compile(rf"(?<![^\W_]){literal}(?:(?<=[^\W_])[^\W_]*)?" if whole else literal)
 
 

@@ -311,8 +311,8 @@ def check_nothing_nested(root: Path) -> None:
     """
     if above := synced_above(root):
         raise FolderError(
-            f"{root} lies in {above}, which is synced already, and this with it; "
-            "to sync a part of a vault only, use `--only` in a folder elsewhere"
+            f"{root} lies in {above}, which is or was synced, and this with it; to sync a part of a vault only, use "
+            f"`--only` in a folder elsewhere; if {above} is not to be synced any more, remove {above / STATE_FOLDER}"
         )
     is_new = not _is_synced(root)
     for folder, names, _ in os.walk(root):
@@ -327,7 +327,10 @@ def check_nothing_nested(root: Path) -> None:
 
 def _is_synced(root: Path) -> bool:
     state = root / STATE_FOLDER
-    return (state / LINK_FILE).exists() or (state / JOURNAL_FILE).exists()
+    # What is somebody else's, and not to be looked into, is not synced by us.
+    with suppress(OSError):
+        return (state / LINK_FILE).exists() or (state / JOURNAL_FILE).exists()
+    return False
 
 
 def pause(root: Path) -> None:

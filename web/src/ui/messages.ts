@@ -451,6 +451,7 @@ export const messages = {
     more: (n: number) => `and ${n.toLocaleString()} more`,
     reasons: {
       gone: "what was there is no longer kept",
+      damaged: "what was there cannot be read any more; a backup may have it",
       built_on: "someone else went on from these changes",
       open_conflict: "it has a conflict, which has to be settled first",
       stale: "someone wrote to it meanwhile",
