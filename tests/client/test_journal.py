@@ -1011,16 +1011,14 @@ def test_a_deletion_holds_although_what_it_deletes_is_refused(journal: Journal, 
     assert journal.device_id == ("me~2" if code == "dot_reused" else "me")
 
 
-def test_nobody_misses_the_bytes_of_what_was_deleted(journal: Journal, tmp_path: Path) -> None:
-    picture = attach(journal, "x", tmp_path / "x.png")
-    (row,) = journal.uploads()
-    journal.uploaded(row)
-    edit(journal, None, picture.key)
-    sent = hand_out(journal)
-    journal.apply(received(accepted=[sent[1]], rejected=[refusal(picture, "blob_missing")]))
-    (row,) = journal.uploads()
-    journal.park(row, "blob_missing", "the file is gone")
-    assert (journal.pending(), journal.parked()) == ([], [])
+def test_a_text_whose_dot_was_used_before_is_not_taken_for_deleted(journal: Journal) -> None:
+    mine = edit(journal, "after the journal was set back")
+    hand_out(journal)
+    others = write("9x", base=str(mine.dot.timestamp) + "me")
+    journal.apply(received(others))
+    journal.apply(refused(mine, "dot_reused"))
+    (row,) = journal.pending()
+    assert (row.change.value, row.change.dot.device_id) == (mine.value, "me~2")
 
 
 def test_bytes_that_nobody_has_any_more_are_not_waited_for(journal: Journal, tmp_path: Path) -> None:

@@ -304,11 +304,7 @@ class Journal:
         with self._commit():
             current = self._tables.at(row.seq)
             if current and current.change == row.change:
-                # Nobody misses the bytes of what was deleted since.
-                if self._is_deleted(current):
-                    self._delete(current)
-                else:
-                    self._park(current, code, message)
+                self._park(current, code, message)
 
     def retry_parked(self, keys: Iterable[str] | None = None) -> int:
         """Send parked changes again, all or those of some keys, and return how many."""
@@ -343,7 +339,7 @@ class Journal:
             self._replace_confirmed(received.siblings)
             self._advance(received)
             if received.rejected:
-                touched |= self._refuse(received.rejected)
+                touched |= self._refuse(received)
             altered = {key for key in touched if key not in before or self.register(key).siblings != before[key]}
         return frozenset(altered)
 
@@ -565,12 +561,12 @@ class Journal:
             confirmed_at=self._wall_ms(),
         )
 
-    def _refuse(self, rejected: Iterable[tuple[Change, Rejected]]) -> set[str]:
+    def _refuse(self, received: Received) -> set[str]:
         """Do with each refused change what its code demands; return the keys that it touched."""
         stamped: dict[Action, list[tuple[OutboxRow, Rejected]]] = {Action.RESTAMP: [], Action.REINCARNATE: []}
         deleted: list[OutboxRow] = []
         touched: set[str] = set()
-        for change, rejection in rejected:
+        for change, rejection in received.rejected:
             rows = self._tables.outbox_of(change.key)
             row = next((row for row in rows if row.change.dot == change.dot), None)
             if row is None:
@@ -578,8 +574,9 @@ class Journal:
             # The server does not have it: whatever was sent before is void.
             self._handed[row.seq] = 0
             action = self._action(row, rejection)
-            # Under a new dot a note would come back whose deletion went along and was taken in.
-            is_deleted = self._is_deleted(row)
+            # Under a new dot a note would come back whose deletion went along and was taken in. Only what was sent
+            # just now tells that: others may name this dot, too, and mean the text that it was used for before.
+            is_deleted = any(_deletes(each, change) for each in received.accepted if each.key == change.key)
             if is_deleted and action not in (Action.RETRY, Action.UPLOAD):
                 deleted.append(row)
             if action in stamped:
@@ -599,10 +596,6 @@ class Journal:
         for row in deleted:
             self._delete(row)
         return touched
-
-    def _is_deleted(self, row: OutboxRow) -> bool:
-        """Say whether the server has taken in a change that replaces this one, which it does not have."""
-        return any(row.change.dot in (sibling.base or ()) for sibling in self.confirmed(row.change.key))
 
     def _action(self, row: OutboxRow, rejection: Rejected) -> Action:
         code = CODES.get(rejection.code)

@@ -35,7 +35,7 @@ import {
   sameDots,
   setMeta,
 } from "./steps";
-import { names, sameDot, stubOf, type BlobRef, type Change, type Dot, type Stub } from "./version";
+import { sameDot, stubOf, type BlobRef, type Change, type Dot, type Stub } from "./version";
 
 /** A change to be: what `Journal.write` gives a dot. */
 export interface Write {
@@ -331,11 +331,8 @@ export class Journal {
     await this.db.commit(async (tx) => {
       const current = await tx.objectStore("outbox").get(row.seq);
       if (!current || !sameDot(current.change, row.change)) return;
-      const confirmed = await confirmedOf(tx, row.key);
       await this.alterOutbox(tx, (outbox) => {
-        // Nobody misses the bytes of what was deleted since.
-        if (confirmed.some(({ base }) => names(base, current.change))) outbox.remove(current.seq);
-        else outbox.park(current, code, message);
+        outbox.park(current, code, message);
       });
     });
   }

@@ -190,8 +190,9 @@ export class Outbox {
       // The server does not have it: whatever was sent before is void.
       const row = this.put({ ...found, handed: 0 });
       const action = this.actionFor(row, rejection);
-      const isDeleted = accepted.some(({ key, base }) => key === row.key && names(base, change));
-      // The deletion that went along was taken in: under a new dot the note would come back.
+      // Under a new dot a note would come back whose deletion went along and was taken in. Only what was sent just now
+      // tells that: others may name this dot, too, and mean the text that it was used for before.
+      const isDeleted = accepted.some((other) => other.key === row.key && deletes(other, row.change));
       if (isDeleted && action !== "retry" && action !== "upload") deleted.push(row.seq);
       if (action === "re-stamp" || action === "re-incarnate") stamped[action].push([row, rejection]);
       else if (action === "park") {
@@ -303,8 +304,7 @@ export class Outbox {
     return row;
   }
 
-  /** Let a row go. */
-  remove(seq: number): void {
+  private remove(seq: number): void {
     this.rows.delete(seq);
     this.changed.add(seq);
   }

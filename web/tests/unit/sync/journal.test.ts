@@ -74,21 +74,19 @@ test.each(["value_too_large", "dot_reused", "clock_too_far"])(
   },
 );
 
-test("nobody misses the bytes of what was deleted", async () => {
+test("a text whose dot was used before is not taken for deleted", async () => {
   const journal = await open();
   await journal.lead("tab", 0, Number.MAX_SAFE_INTEGER, true);
-  const key = "file:a.png";
-  const blob = { sha256: "0".repeat(64), size: 5 };
-  const [picture] = await journal.write([{ key, value: "", blob }], "tab", 0);
-  await journal.write([{ key, value: null }], "tab", 0);
-  const [, deletion] = await journal.take();
-  if (!picture || !deletion) throw new Error("nothing was written");
-  const rejected = [[picture, { ...dotOf(picture), key, code: "blob_missing", message: "no" }] as const];
-  await journal.apply({ ...accepting([deletion]), rejected }, "tab", 0);
-  const [row] = await journal.uploads();
-  if (!row) throw new Error("nothing is to be uploaded");
-  await journal.park(row, "blob_missing", "the bytes are gone");
-  expect((await journal.read(key)).own).toEqual([]);
+  const key = "note:a.md";
+  const [mine] = await journal.write([{ key, value: "after the data was set back" }], "tab", 0);
+  await journal.take();
+  if (!mine) throw new Error("nothing was written");
+  const others: Change = { key, value: "theirs", timestamp: 9, device_id: "x", base: [dotOf(mine)] };
+  await journal.apply({ ...accepting([]), siblings: new Map([[key, [others]]]) }, "tab", 0);
+  const rejected = [[mine, { ...dotOf(mine), key, code: "dot_reused", message: "no" }] as const];
+  await journal.apply({ ...accepting([]), rejected }, "tab", 0);
+  const { own } = await journal.read(key);
+  expect(own.map(({ change }) => [change.value, change.device_id])).toEqual([[mine.value, "browser~2"]]);
 });
 
 test("bytes can be had although there is no room to note that they were", async () => {
