@@ -67,7 +67,7 @@ def here(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 async def victim(here: World) -> AsyncIterator[Victim]:
     settings = here.root / "tidenote.toml"
-    settings.write_text("[server]\nrequest_timeout_ms = 3000\n", encoding="utf-8")
+    settings.write_text("[server]\nrequest_timeout_ms = 3000\nshutdown_timeout_ms = 1000\n", encoding="utf-8")
     server = here.serve("--config", str(settings))
     async with (
         connect(f"{here.endpoint}?device_id=writer") as writer,
