@@ -649,3 +649,14 @@ async def closing(client: PlainClient) -> tuple[int | None, str]:
     """Return how the server closed the connection, after nothing else arrived."""
     assert await everything(client) == []
     return client.socket.close_code, client.socket.close_reason or ""
+
+
+async def test_a_push_of_too_many_changes_ends_its_connection_and_nobody_elses(server: Running) -> None:
+    async with plain_client(server, "a") as a, plain_client(server, "b") as b:
+        await a.send_raw('{"type":"sync_push","last_ack":0,"changes":[' + ",".join(["{}"] * 500_000) + "]}")
+        assert (await a.receive())["code"] == "message_too_large"
+        await b.push(b.change(NOTE, "x", 1))
+    body = {"type": "sync_push", "changes": [{}] * 20_001, "last_ack": 0}
+    async with httpx.AsyncClient(base_url=server.http_url, timeout=PATIENCE_S) as http:
+        refused = await http.post("/api/v1/sync", params={"device_id": "c"}, json=body)
+    assert (refused.status_code, refused.json()["code"]) == (413, "message_too_large")

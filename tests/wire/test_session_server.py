@@ -11,7 +11,14 @@ from core.log import Log
 from tidenote.core.crdt import CrdtEntry
 from tidenote.core.version import Change
 from tidenote.errors import ProtocolError
-from tidenote.wire.messages import MAX_MESSAGE_BYTES, MAX_MESSAGE_CHANGES, ErrorMessage, SyncAck, from_change
+from tidenote.wire.messages import (
+    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_CHANGES,
+    MAX_PUSH_CHANGES,
+    ErrorMessage,
+    SyncAck,
+    from_change,
+)
 from tidenote.wire.session import (
     MAX_BAD_MESSAGES,
     MAX_BUFFERED,
@@ -700,6 +707,14 @@ def test_a_rename_whose_creation_is_refused_at_the_door_moves_nothing() -> None:
     assert log.siblings()[A] == (write("1a", key=A),)
     # A change that cannot be named refuses nobody else.
     assert rejections(end.receive(push({}, delete("7a", base="1a", key=A)))) == [(None, "bad_change")]
+
+
+def test_a_push_of_too_many_changes_is_refused_as_a_whole() -> None:
+    end = connected()
+    (message,) = end.receive(push(write("1a"), *[{}] * MAX_PUSH_CHANGES))
+    assert (message["type"], message["code"]) == ("error", "message_too_large")
+    assert end.failure is not None
+    assert end.log.versions == []
 
 
 # -- malformed messages

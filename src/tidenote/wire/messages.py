@@ -26,6 +26,9 @@ SUBPROTOCOL: Final = "tidenote"
 
 DEFAULT_VAULT: Final = "main"
 
+MAX_PUSH_CHANGES: Final = 20_000
+"""The most changes of one push that a server looks at: each costs it far more than its bytes."""
+
 MAX_MESSAGE_CHANGES: Final = 500
 """About how many changes one message holds."""
 MAX_MESSAGE_BYTES: Final = 2**19

@@ -23,6 +23,7 @@ from tidenote.errors import ProtocolError, RefusedChange
 from tidenote.wire.messages import (
     MAX_MESSAGE_BYTES,
     MAX_MESSAGE_CHANGES,
+    MAX_PUSH_CHANGES,
     MAX_TEXT_BYTES,
     ErrorMessage,
     IncomingPush,
@@ -361,6 +362,9 @@ class ServerSession:
                 return message
 
     def _receive_push(self, push: IncomingPush) -> None:
+        if len(push.changes) > MAX_PUSH_CHANGES:
+            self.fail("message_too_large", f"a push has at most {MAX_PUSH_CHANGES} changes: send them in several")
+            return
         first = self.position is None
         missed_deletions = first and 0 < push.last_ack < self._tombstones_gone_before
         if self._is_foreign(push, missed_deletions=missed_deletions):
@@ -552,7 +556,9 @@ class ServerSession:
         What somebody else altered unseen may have replaced siblings which the client still has beside its own change.
         """
         assert self.position is not None
-        return changed_at <= self.position or any(own.receipt == changed_at for own in self._own.get(key, {}).values())
+        # The latest first: of many changes of one key each follows the one before it.
+        own_latest_first = reversed(self._own.get(key, {}).values())
+        return changed_at <= self.position or any(own.receipt == changed_at for own in own_latest_first)
 
     def _is_own(self, entry: CrdtEntry) -> bool:
         """Say whether the client already has this state: it is what its own acknowledged changes make together."""
