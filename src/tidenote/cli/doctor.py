@@ -16,7 +16,7 @@ import typer
 
 from tidenote import __version__
 from tidenote.cli import console
-from tidenote.cli.linked import Folder
+from tidenote.cli.linked import Folder, not_synced
 from tidenote.errors import TidenoteError
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ def _check_link(folder: Path) -> Iterator[Finding]:
 
     link = read_link(folder)
     if link is None:
-        yield Finding(
-            "problem", f"{folder} is not synced; begin with `tidenote sync {console.typed(folder)} --endpoint URL`"
-        )
+        yield Finding("problem", not_synced(folder))
         return
     if daemon_runs(folder):
         yield Finding("ok", "a daemon runs")

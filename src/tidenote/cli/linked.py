@@ -42,9 +42,12 @@ def fail_unlinked(folder: Path) -> NoReturn:
 
     if above := synced_above(folder):
         console.fail(f"{folder} is a part of {above}, which is synced; run this in {above}", console.USAGE)
-    console.fail(
-        f"{folder} is not synced; begin with `tidenote sync {console.typed(folder)} --endpoint URL`", console.USAGE
-    )
+    console.fail(not_synced(folder), console.USAGE)
+
+
+def not_synced(folder: Path) -> str:
+    """Return what is said of a folder that is not synced, and how to begin."""
+    return f"{folder} is not synced; begin with `tidenote sync {console.typed(folder)} --endpoint URL`"
 
 
 def ask_server(folder: Path, question: Callable[[Rest], Awaitable[T]]) -> T:

@@ -601,15 +601,17 @@ class Journal:
         code = CODES.get(rejection.code)
         # A code of a later version: as docs/protocol.md 3.3 says of errors, it is worth another try.
         action = code.action if code else Action.RETRY
-        target = row.change.moved_to
-        comes = target is not None and any(not row.parked for row in self._tables.outbox_of(target))
-        if rejection.code == "move_target_missing" and comes:
+        if rejection.code == "move_target_missing" and self._comes(row.change.moved_to):
             return Action.RETRY
         if action in (Action.RESTAMP, Action.REINCARNATE) and row.attempts >= MAX_NEW_DOTS:
             return Action.PARK
         if action is Action.UPLOAD and row.source is None:
             return Action.PARK
         return action
+
+    def _comes(self, target: str | None) -> bool:
+        """Say whether something of a key is still to be taken in."""
+        return target is not None and any(not row.parked for row in self._tables.outbox_of(target))
 
     def _restamp(self, refused: Sequence[tuple[OutboxRow, Rejected]]) -> set[str]:
         """Set the clock to the server's, and give new dots to all own changes that are ahead of it."""

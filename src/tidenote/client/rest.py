@@ -88,6 +88,7 @@ class Rest:
 
     Args:
         config: the address, the vault, the token.
+        trust: which certificates are believed; by default those of `trust_for`.
 
     Raises:
         ConfigError: the environment names a proxy or certificates that are of no use.

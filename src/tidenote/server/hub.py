@@ -439,8 +439,9 @@ class Hub:
     async def _unsettled(self, after: str | None) -> tuple[list[str], str | None]:
         """Return the keys with siblings on a page of open questions, and after which key the next page begins."""
         keys = await self.open_conflicts(after, OPEN_AT_ONCE)
-        entries = await self.entries(keys)
-        return [entry.key for entry in entries if len(entry.register.siblings) > 1], keys[-1] if keys else None
+        if not keys:
+            return [], None
+        return [entry.key for entry in await self.entries(keys) if len(entry.register.siblings) > 1], keys[-1]
 
     # -- answers
 

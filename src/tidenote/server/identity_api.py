@@ -166,20 +166,23 @@ async def create_vault(service: Parts, request: Asked) -> Response[Vaults]:
 @post("/api/v1/vaults/set", status_code=200, operation_class=body_of(VaultRequest), responses=ERRORS)
 async def set_vault(service: Parts, request: Asked) -> Response[Vaults]:
     """Alter a vault's settings; return it."""
-    asked = decode(await read_body(request, service), VaultRequest)
-    hub = open_hub(service, request, asked.name)
-    caller_of(request).check_owner((asked.name,))
-    return await _set(hub, asked)
+    return await _set(*await _owned(service, request))
 
 
 @post("/api/v1/vaults/unfence", status_code=200, operation_class=body_of(VaultRequest), responses=ERRORS)
 async def unfence_vault(service: Parts, request: Asked) -> Response[Vaults]:
     """Let a vault that gave way to a later copy of itself go on here; return it."""
+    hub, _ = await _owned(service, request)
+    await hub.unfence()
+    return json_response(Vaults([await _vault_entry(hub)]))
+
+
+async def _owned(service: Service, request: Asked) -> tuple[Hub, VaultRequest]:
+    """Return the vault that a request names, whose owner the caller has to be, and what it asks."""
     asked = decode(await read_body(request, service), VaultRequest)
     hub = open_hub(service, request, asked.name)
     caller_of(request).check_owner((asked.name,))
-    await hub.unfence()
-    return json_response(Vaults([await _vault_entry(hub)]))
+    return hub, asked
 
 
 async def _set(hub: Hub, asked: VaultRequest) -> Response[Vaults]:

@@ -149,11 +149,11 @@ export class Replica {
    */
   async delete(keys: readonly string[], onSome: (done: number) => void = () => undefined): Promise<Deleted[]> {
     const deleted: Deleted[] = [];
-    for (let at = 0; at < keys.length; at += AT_ONCE) {
-      const notes = await this.present(keys.slice(at, at + AT_ONCE));
+    for (const [some, done] of parts(keys)) {
+      const notes = await this.present(some);
       const changes = await this.write(notes.map(({ key }) => ({ key, value: null, modified_at: Date.now() })));
       deleted.push(...notes.map((note, index) => ({ note, over: dotOf(changes[index] as Dot) })));
-      onSome(Math.min(at + AT_ONCE, keys.length));
+      onSome(done);
     }
     return deleted;
   }
@@ -164,8 +164,7 @@ export class Replica {
    * @throws TidenoteError `storage_full`, `storage_failed`.
    */
   async bringBack(deleted: readonly Deleted[]): Promise<void> {
-    for (let at = 0; at < deleted.length; at += AT_ONCE) {
-      const some = deleted.slice(at, at + AT_ONCE);
+    for (const [some] of parts(deleted)) {
       await this.write(
         some.map(({ note, over }) => ({ ...contentOf(note), key: note.key, base: [over], modified_at: Date.now() })),
       );
@@ -191,8 +190,8 @@ export class Replica {
       if (this.notes.get(to)) throw new TidenoteError("bad_key", `there is a ${to} already`);
     }
     const targets = new Map(moves);
-    for (let at = 0; at < moves.length; at += AT_ONCE) {
-      const notes = await this.present(moves.slice(at, at + AT_ONCE).map(([key]) => key));
+    for (const [some, done] of parts(moves)) {
+      const notes = await this.present(some.map(([key]) => key));
       await this.write(
         notes.flatMap((note): Write[] => {
           const { key, dot } = note;
@@ -204,7 +203,7 @@ export class Replica {
           ];
         }),
       );
-      onSome(Math.min(at + AT_ONCE, moves.length));
+      onSome(done);
     }
   }
 
@@ -310,6 +309,7 @@ export class Replica {
   }
 
   private async write(writes: readonly Write[]): Promise<Change[]> {
+    if (writes.length === 0) return [];
     const changes = await this.journal.write(writes, this.tab, Date.now());
     await this.altered(
       writes.map(({ key }) => key),
@@ -458,6 +458,12 @@ async function content(bytes: Blob, mediaType: string): Promise<Pick<Write, "val
 
 function contentOf({ text, blob }: Note): Pick<Write, "value" | "blob"> {
   return { value: text ?? "", ...(blob && { blob }) };
+}
+
+/** Yield what one commit takes of a list, and how many are done with it. */
+function* parts<T>(all: readonly T[]): Iterable<[some: readonly T[], done: number]> {
+  for (let at = 0; at < all.length; at += AT_ONCE)
+    yield [all.slice(at, at + AT_ONCE), Math.min(at + AT_ONCE, all.length)];
 }
 
 function added<T>(set: Set<T>, item: T): () => void {

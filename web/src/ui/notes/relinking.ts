@@ -37,7 +37,7 @@ export async function relinkNotes(
       const text = renamed.relink(note.text, old.get(path) ?? path);
       return text === note.text ? [] : [{ key: note.key, text, over: note.dot }];
     });
-    if (edits.length > 0) await replica.putAll(edits);
+    await replica.putAll(edits);
     changed += edits.length;
   }
   return changed;
