@@ -50,10 +50,11 @@ class Log:
     def version(self, key: str, dot: Dot) -> Version | None:
         return next((found for found in self.versions_of(key) if found.dot == dot), None)
 
-    def had_content(self, key: str, content_hash: str) -> bool:
+    def had_content(self, key: str, content_hash: str, before: int) -> bool:
         siblings = self.register(key).dots
         return any(
-            found.dot not in siblings and found.change.content_hash == content_hash for found in self.versions_of(key)
+            found.dot not in siblings and found.receipt < before and found.change.content_hash == content_hash
+            for found in self.versions_of(key)
         )
 
     def check_blob(self, blob: BlobRef) -> None:

@@ -154,7 +154,7 @@ def test_of_rebuilt_journals_with_old_and_new_content_the_new_one_stays() -> Non
 )
 def test_a_rebuilt_journal_beside_a_later_text(offered: list[Change], stays: str | None) -> None:
     now = write("3a", "now", base="2a", modified_at=5)
-    log = log_of(write("1a", "older", base=""), write("2a", "old", base="1a"), now)
+    log = log_of(write("1a", "older", base=""), write("2a", "old", base="1a"), now, *offered)
     log.entries[KEY] = CrdtEntry(KEY, join_all([now, *offered]))
     base = frozenset(change.dot for change in (now, *offered))
     settled = resolve(KEY, log)
@@ -166,10 +166,17 @@ def test_a_rebuilt_journal_beside_a_later_text(offered: list[Change], stays: str
 
 def test_a_rebuilt_journal_offers_an_older_blob() -> None:
     past = [attach("1a", PICTURE, base="", key=KEY), attach("2a", base="1a", key=KEY)]
-    log = log_of(*past)
     offered = attach("1c", PICTURE, base="", key=KEY)
+    log = log_of(*past, offered)
     log.entries[KEY] = CrdtEntry(KEY, join_all([past[1], offered]))
     assert resolve(KEY, log) == [Settlement(KEY, dots("2a 1c"), blob=past[1].blob)]
+
+
+def test_words_that_were_offered_twice_are_still_new() -> None:
+    now, offered, again = write("3a", "now", base="1c"), write("4c", "new", base=""), write("1c", "new", base="")
+    log = log_of(now, offered, again)
+    log.entries[KEY] = CrdtEntry(KEY, join_all([now, offered]))
+    assert resolve(KEY, log) == []
 
 
 def test_a_rebuilt_journal_offers_a_blob() -> None:

@@ -55,8 +55,8 @@ class View(Protocol):
         """Return the version of a key with this dot; None if it never arrived or its content is no longer kept."""
         ...
 
-    def had_content(self, key: str, content_hash: str) -> bool:
-        """Say whether a replaced version of the key had this content."""
+    def had_content(self, key: str, content_hash: str, before: int) -> bool:
+        """Say whether a version of the key that arrived before a receipt had this content, and is replaced by now."""
         ...
 
     def check_blob(self, blob: BlobRef) -> object:
@@ -347,10 +347,11 @@ class _Intake:
     def arrived_of(self, key: str, dots: frozenset[Dot]) -> list[Dot]:
         return [dot for dot in dots if (key, dot) in self.arrived or self.view.record(key, dot)]
 
-    def had_content(self, key: str, content_hash: str) -> bool:
+    def had_content(self, key: str, content_hash: str, before: int) -> bool:
         replaced_now = (self.record(key, dot) for dot in self.batch.replaced.get(key, ()))
-        return self.view.had_content(key, content_hash) or any(
-            record is not None and record.content_hash == content_hash for record in replaced_now
+        return self.view.had_content(key, content_hash, before) or any(
+            record is not None and record.receipt < before and record.content_hash == content_hash
+            for record in replaced_now
         )
 
 

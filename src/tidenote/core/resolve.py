@@ -42,8 +42,8 @@ class Log(Protocol):
         """Return what is known of the version of a key with this dot; None if it never arrived."""
         ...
 
-    def had_content(self, key: str, content_hash: str) -> bool:
-        """Say whether a replaced version of the key had this content."""
+    def had_content(self, key: str, content_hash: str, before: int) -> bool:
+        """Say whether a version of the key that arrived before a receipt had this content, and is replaced by now."""
         ...
 
 
@@ -322,4 +322,8 @@ def _last_target(deletions: Iterable[Change]) -> str | None:
 
 def _is_old(change: Change, log: Log) -> bool:
     content = change.content_hash
-    return change.base == frozenset() and content is not None and log.had_content(change.key, content)
+    if change.base != frozenset() or content is None:
+        return False
+    record = log.record(change.key, change.dot)
+    # What came after it proves nothing: that may be the same words offered once more, and replaced on arrival.
+    return record is not None and log.had_content(change.key, content, record.receipt)

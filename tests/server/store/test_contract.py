@@ -343,6 +343,15 @@ def test_what_a_rebuilt_journal_offers_again_stays_deleted(store: Store) -> None
     assert entry.winner.deleted
 
 
+def test_words_that_were_offered_twice_are_still_new(store: Store) -> None:
+    take(store, change("a", 5, "other", base=[Dot(3, "dev2")]))
+    take(store, change("a", 7, "words", by="dev2", base=[]))
+    # The device lost its memory once more: under a dot that others have seen with another text, it is replaced at once.
+    take(store, change("a", 3, "words", by="dev2", base=[]))
+    (entry,) = store.entries("main", [note("a")])
+    assert [sibling.value for sibling in entry.register.siblings] == ["other", "words"]
+
+
 def test_the_content_that_stands_now_is_no_earlier_content(store: Store) -> None:
     take(store, change("a", 2, None, base=[]))
     take(store, change("a", 3, "new", by="dev2", base=[]))

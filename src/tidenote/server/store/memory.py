@@ -95,10 +95,10 @@ class _View:
     def version(self, key: str, dot: Dot) -> Version | None:
         return self.vault.versions.get(key, {}).get(dot)
 
-    def had_content(self, key: str, content_hash: str) -> bool:
+    def had_content(self, key: str, content_hash: str, before: int) -> bool:
         siblings = self.register(key).dots
         return any(
-            dot not in siblings and record.content_hash == content_hash
+            dot not in siblings and record.receipt < before and record.content_hash == content_hash
             for dot, record in self.vault.records.get(key, {}).items()
         )
 

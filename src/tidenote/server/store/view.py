@@ -73,6 +73,7 @@ _HAD_CONTENT = (
     .where(
         versions.c.vault_id == _VAULT,
         versions.c.key == _KEY,
+        versions.c.receipt < bindparam("before"),
         versions.c.content_hash == bindparam("hash"),
         ~exists().where(_ARE_SIBLINGS, siblings.c.key == versions.c.key),
     )
@@ -287,11 +288,11 @@ class SqlView:
         text = load_texts(self._connection, self._vault_id, [record.receipt]).get(record.receipt)
         return None if text is None else to_version(record, text)
 
-    def had_content(self, key: str, content_hash: str) -> bool:
-        """Say whether a replaced version of the key had this content."""
+    def had_content(self, key: str, content_hash: str, before: int) -> bool:
+        """Say whether a version of the key that arrived before a receipt had this content, and is replaced by now."""
         if key not in self._known:
             return False
-        values = {"in_vault": self._vault_id, "of_key": key, "hash": content_hash}
+        values = {"in_vault": self._vault_id, "of_key": key, "hash": content_hash, "before": before}
         return self._connection.execute(_HAD_CONTENT, values).first() is not None
 
     def prefetch(self, pushes: Sequence[Sequence[Change]]) -> None:
