@@ -74,6 +74,8 @@ def test_a_wrong_variable_is_named() -> None:
         ({"redis_url": "redis://localhost"}, "not yet supported"),
         ({"database_url": "postgresql://localhost/x"}, "not yet supported"),
         ({"max_frame_bytes": 0}, "max_frame_bytes"),
+        ({"max_frame_bytes": 2**20}, "max_text_bytes 1048576 needs"),
+        ({"max_push_changes": 500}, "make it 501 or more"),
         ({"max_text_bytes": 2**22}, "needs max_frame_bytes of at least 25427968"),
         ({"colour": "red"}, "no setting colour"),
     ],

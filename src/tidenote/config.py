@@ -27,6 +27,9 @@ ENVIRONMENT_PREFIX: Final = "TIDENOTE_"
 CONFIG_VARIABLE: Final = "TIDENOTE_CONFIG"
 """The variable that names the TOML file, if no flag does."""
 
+FEWEST_PUSH_CHANGES: Final = 501
+"""What a server takes in one push at least: devices send so many at once, a rename's two together."""
+
 _PROXY_VARIABLES: Final = frozenset(f"{name}_proxy" for name in ("all", "http", "https", "socks", "ws", "wss"))
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -104,17 +107,21 @@ class ServerConfig:
     """After how many days without a visit a browser has to be paired anew."""
     max_connections: int = 10_000
     """How many WebSocket connections may be open at once."""
+    max_http_connections: int = 2000
+    """How many connections may be open at once that are no WebSockets, or not yet."""
     max_connections_per_address: int = 1000
-    """How many of them from one network address, and as many that are no WebSockets; of IPv6, from one network of 64
-    bits."""
+    """How many WebSockets may be open from one network address, and as many connections that are none; of IPv6, from
+    one network of 64 bits."""
     max_connections_per_device: int = 32
-    """How many of them of one device, its incarnations and vaults together."""
+    """How many WebSockets of one device may be open, its incarnations and vaults together."""
     max_changes_per_second: int = 2000
     """How many changes a second a device may send in the long run; what comes faster is read later."""
     max_changes_burst: int = 20_000
     """How many changes a device may send at once after a rest."""
     trusted_proxies: str = "127.0.0.1,::1"
     """The addresses or networks of proxies, separated by commas, whose `X-Forwarded-For` and `-Proto` are believed."""
+    max_push_changes: int = 2000
+    """The most changes of one push; a push of more is refused as a whole."""
     max_frame_bytes: int = 8 * 2**20
     """The largest message a client may send."""
     max_fragments: int = 4096
@@ -172,9 +179,15 @@ class ServerConfig:
             raise ConfigError("TLS needs both files: give --tls-cert and --tls-key")
         # JSON writes a control character in six bytes; a client sends a change whole, or not at all.
         needed = 6 * self.max_text_bytes + 2**18
-        if self.max_text_bytes > 2**20 and needed > self.max_frame_bytes:
+        if needed > self.max_frame_bytes:
             raise ConfigError(
-                f"max_text_bytes {self.max_text_bytes} needs max_frame_bytes of at least {needed}: raise both"
+                f"max_text_bytes {self.max_text_bytes} needs max_frame_bytes of at least {needed}: "
+                "raise that, or lower max_text_bytes"
+            )
+        if self.max_push_changes < FEWEST_PUSH_CHANGES:
+            raise ConfigError(
+                f"max_push_changes {self.max_push_changes} is less than devices send at once: "
+                f"make it {FEWEST_PUSH_CHANGES} or more"
             )
         if self.public_url is not None:
             _check_public_url(self.public_url)

@@ -124,13 +124,13 @@ async def test_wrong_parameters_are_named(http: httpx.AsyncClient) -> None:
 async def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
     async def unannounced() -> AsyncIterator[bytes]:
         for _ in range(11):
-            yield b"x" * 100
+            yield b"x" * 30_000
 
     async with (
-        running_server(tmp_path, max_frame_bytes=1000) as server,
+        running_server(tmp_path, max_text_bytes=100, max_frame_bytes=300_000) as server,
         httpx.AsyncClient(base_url=server.http_url) as http,
     ):
-        for body in (b"x" * 1001, unannounced()):
+        for body in (b"x" * 300_001, unannounced()):
             response = await http.post("/api/v1/sync?device_id=a", content=body)
             assert refused(response) == (413, "message_too_large")
 

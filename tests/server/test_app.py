@@ -325,7 +325,10 @@ async def test_a_message_may_come_in_many_fragments_and_so_may_the_next(tmp_path
 
 
 async def test_a_flood_of_pings_whose_answers_nobody_reads_is_cut_off(tmp_path: Path) -> None:
-    async with running_server(tmp_path, max_frame_bytes=50_000) as server, raw_socket(server) as raw:
+    async with (
+        running_server(tmp_path, max_text_bytes=100, max_frame_bytes=300_000) as server,
+        raw_socket(server) as raw,
+    ):
         pings = raw.frame(9, b"x" * 125, fin=True) * 1000
         with suppress(ConnectionError):
             async with asyncio.timeout(PATIENCE_S):

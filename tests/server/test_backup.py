@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import os
 import sqlite3
 import tarfile
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -254,7 +256,15 @@ def _lacks(info: tarfile.TarInfo, stream: IO[bytes]) -> tuple[tarfile.TarInfo, I
     return None if info.name.startswith("blobs/") else (info, stream)
 
 
-@pytest.mark.parametrize("change", [_climbs, _links, _lacks])
+def _claims(info: tarfile.TarInfo, stream: IO[bytes]) -> tuple[tarfile.TarInfo, IO[bytes]]:
+    """Let a blob be of the size that it says to have, all of it a hole."""
+    if info.name.startswith("blobs/"):
+        info.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": f"0,{info.size}"}
+        info.pax_headers |= {"GNU.sparse.size": str(info.size), "GNU.sparse.numblocks": "1"}
+    return info, stream
+
+
+@pytest.mark.parametrize("change", [_climbs, _links, _lacks, _claims])
 def test_h11_a_file_that_was_made_to_harm_is_refused(tmp_path: Path, data: Path, change: object) -> None:
     backup.back_up(data, tmp_path / "b.tar")
     rewrite(tmp_path / "b.tar", change)
@@ -262,6 +272,37 @@ def test_h11_a_file_that_was_made_to_harm_is_refused(tmp_path: Path, data: Path,
         backup.restore(tmp_path / "b.tar", tmp_path / "deep" / "er" / "new")
     assert not (tmp_path / "evil").exists()
     assert not (tmp_path / "deep" / "er" / "new").exists()
+
+
+@pytest.mark.parametrize("bomb", ["[" + ",".join(["[]"] * 2_000_000) + "]", "[" * 3_000_000, "{", "\xff", "7"])
+def test_h11_a_manifest_that_was_made_to_harm_costs_little(tmp_path: Path, data: Path, bomb: str) -> None:
+    def harms(info: tarfile.TarInfo, stream: IO[bytes]) -> tuple[tarfile.TarInfo, IO[bytes]]:
+        if info.name != backup.MANIFEST:
+            return info, stream
+        text = '{"format": 1, "version": "1", "created_at": 1, "database_sha256": "", "database_size": 1, "vaults": '
+        body = f'{text}{bomb}, "blobs": {bomb}}}'.encode("latin-1")
+        info.size = len(body)
+        return info, io.BytesIO(body)
+
+    backup.back_up(data, tmp_path / "b.tar")
+    rewrite(tmp_path / "b.tar", harms)
+    size = (tmp_path / "b.tar").stat().st_size
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConfigError, match="damaged"):
+            backup.restore(tmp_path / "b.tar", tmp_path / "new")
+        assert tracemalloc.get_traced_memory()[1] < 4 * size + 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_could_not_be_read_again_is_not_written(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "MAX_MANIFEST_BYTES", 100)
+    with pytest.raises(ConfigError, match="too many"):
+        backup.back_up(data, tmp_path / "b.tar")
+    assert not (tmp_path / "b.tar").exists()
 
 
 def test_a_later_format_is_named(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,7 +373,7 @@ def test_backups_of_the_future_keep_no_other_from_its_place(
 
 @pytest.mark.anyio
 async def test_a_server_writes_backups_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upkeep, "BACKUP_CHECK_S", 0.01)
+    # It looks at once, and is told to look again much later.
     folder, loop, written = tmp_path / "backups", asyncio.get_running_loop(), asyncio.Event()
     write = backup.back_up_by_schedule
 
@@ -345,6 +386,23 @@ async def test_a_server_writes_backups_by_itself(tmp_path: Path, monkeypatch: py
     async with a_service(tmp_path / "data", backup_dir=folder):
         async with asyncio.timeout(PATIENCE_S):
             await written.wait()
+    written.clear()
+    monkeypatch.setattr(upkeep, "BACKUP_CHECK_S", 0.01)
+    looks, looked_again, look = 0, asyncio.Event(), backup.latest
+
+    def counted(folder: Path) -> int:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            loop.call_soon_threadsafe(looked_again.set)
+        return look(folder)
+
+    monkeypatch.setattr(backup, "latest", counted)
+    async with a_service(tmp_path / "data", backup_dir=folder) as service:
+        async with asyncio.timeout(PATIENCE_S):
+            await looked_again.wait()
+        assert b"tidenote_backup_time_seconds 0.0" not in service.metrics.render(), "before a second one is due"
+    assert not written.is_set()
     assert [path.suffix for path in folder.iterdir()] == [".tar"], "one a day, however often it is looked"
     assert backup.verify(next(folder.iterdir())).vaults[0].name == "main"
 

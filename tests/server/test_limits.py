@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.changes import write
-from tidenote.errors import ProtocolError
-from tidenote.server import limits
+from tidenote.config import ServerConfig
+from tidenote.errors import ConfigError, ProtocolError
+from tidenote.server import limits, serve
 from tidenote.server.limits import Crowd, Pace, Paces, Proxies, address_of, work_of
 
 
@@ -104,3 +107,31 @@ def test_many_may_ask_from_the_address_of_a_proxy() -> None:
     assert proxies.peer_of("2001:db8::1") == proxies.peer_of("2001:db8::2") == "2001:db8::/64"
     assert Proxies("*").peer_of("192.0.2.7") is Proxies("*").peer_of("2001:db8::1") is None
     assert Proxies("").peer_of("127.0.0.1") == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "sockets", "others"),
+    [
+        (20_000, 20_000, 10_000, 2000),
+        (1024, 20_000, 10_000, 2000),
+        (1024, resource.RLIM_INFINITY, 10_000, 2000),
+        (1024, 4096, 2922, 974),
+        (1024, 1024, 618, 206),
+    ],
+)
+def test_there_are_no_more_connections_than_leave_files_for_the_notes(
+    soft: int, hard: int, sockets: int, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = [soft]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: allowed.append(new[0]))
+    config = serve.with_files(ServerConfig())
+    assert (config.max_connections, config.max_http_connections) == (sockets, others)
+    assert sockets + others + serve.OTHER_FILES <= allowed[-1]
+
+
+def test_too_few_files_for_anything_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: None)
+    with pytest.raises(ConfigError, match="ulimit -n 12200"):
+        serve.with_files(ServerConfig())

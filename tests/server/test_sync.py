@@ -352,9 +352,9 @@ async def test_the_sixteenth_malformed_message_ends_the_connection(server: Runni
 
 
 async def test_a_message_over_the_limit_closes_the_socket(tmp_path: Path) -> None:
-    async with running_server(tmp_path, max_frame_bytes=100_000) as server:
+    async with running_server(tmp_path, max_text_bytes=100, max_frame_bytes=300_000) as server:
         async with plain_client(server, "a") as a, plain_client(server, "b") as b:
-            await a.send_raw("x" * 100_001)
+            await a.send_raw("x" * 300_001)
             assert (await closing(a))[0] == 1009
             await b.push(b.change(NOTE, "x", 1))
         async with plain_client(server, "a") as again:

@@ -24,7 +24,7 @@ from tidenote.errors import CODES, AccessError, ProtocolError
 from tidenote.server.auth import Caller, check_version
 from tidenote.server.hub import Hub
 from tidenote.server.openapi import BYTES, ERRORS, UploadOperation, body_of
-from tidenote.server.responses import error_response, json_response
+from tidenote.server.responses import HeadedError, json_response
 from tidenote.server.service import Service
 from tidenote.server.sync import answer
 from tidenote.wire.messages import (
@@ -288,7 +288,8 @@ async def upload_blob(
     except ProtocolError as error:
         if error.code != "bad_offset":
             raise
-        return error_response(error, {"upload-offset": str(service.blobs.partial_size(sha256, sender))})
+        held = service.blobs.partial_size(sha256, sender)
+        raise HeadedError(error.message, error.code, {"upload-offset": str(held)}) from None
     return json_response(status)
 
 

@@ -24,6 +24,7 @@ from tidenote.server import api, conflicts_api, history_api, holds_api, identity
 from tidenote.server.auth import SOCKET, Caller, Door, Head, check_version, subprotocols
 from tidenote.server.hub import BUG
 from tidenote.server.limits import address_of
+from tidenote.server.metrics import Metrics
 from tidenote.server.openapi_page import PagePlugin
 from tidenote.server.responses import error_parts, error_response
 from tidenote.server.service import Service
@@ -58,18 +59,22 @@ PARTS: Final = (api, conflicts_api, history_api, notes_api, identity_api, holds_
 
 def create_app(service: Service) -> ASGIApp:
     """Return the ASGI application of a running server."""
+    errors = _Errors(service.metrics)
 
     @asgi("/ws/sync", copy_scope=False)
     async def sync_socket(scope: Scope, receive: Receive, send: Send) -> None:
-        await _serve_socket(service, scope, receive, send)
+        try:
+            await _serve_socket(service, scope, receive, send)
+        except TidenoteError as error:
+            await errors.refuse(error, scope, receive, send)
 
     app = Litestar(
         [sync_socket, *(route for part in PARTS for route in part.ROUTES)],
         dependencies={"service": Provide(lambda: service, use_cache=True, sync_to_thread=False)},
         exception_handlers={
-            TidenoteError: _on_error,
-            HTTPException: _on_http_error,
-            Exception: _on_bug,
+            TidenoteError: errors.on_error,
+            HTTPException: errors.on_http_error,
+            Exception: errors.on_bug,
         },
         openapi_config=OpenAPIConfig(
             title="Tidenote",
@@ -82,16 +87,17 @@ def create_app(service: Service) -> ASGIApp:
         logging_config=None,
     )
     door = Door(service.identity, service.config.public_url, no_auth=service.config.no_auth)
-    return _Gate(app, door, StaticFiles())
+    return _Gate(app, door, StaticFiles(), errors)
 
 
 class _Gate:
     """Asks every request and every socket who is there, before anything else of it is looked at."""
 
-    def __init__(self, app: ASGIApp, door: Door, static: StaticFiles) -> None:
+    def __init__(self, app: ASGIApp, door: Door, static: StaticFiles, errors: _Errors) -> None:
         self._app = app
         self._door = door
         self._static = static
+        self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = _head(scope)
@@ -105,7 +111,7 @@ class _Gate:
                 # A route that finds no caller here fails, so that a path which slips by opens nothing.
                 scope["state"]["caller"] = self._door.admit(head)
         except TidenoteError as error:
-            await _refuse(error, scope, receive, send)
+            await self._errors.refuse(error, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
@@ -159,13 +165,14 @@ class _Socket:
 
 
 async def _serve_socket(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
-    try:
-        if scope["type"] != ScopeType.WEBSOCKET:
-            raise ProtocolError("this address speaks WebSocket only", "bad_request")
-        connect = _admit(service, scope)
-    except TidenoteError as error:
-        await _refuse(error, scope, receive, send)
-        return
+    """Serve a socket until it ends.
+
+    Raises:
+        TidenoteError: it is not accepted, and why.
+    """
+    if scope["type"] != ScopeType.WEBSOCKET:
+        raise ProtocolError("this address speaks WebSocket only", "bad_request")
+    connect = _admit(service, scope)
     await receive()  # the `websocket.connect`
     chosen = SUBPROTOCOL if SUBPROTOCOL in subprotocols(scope["state"]["head"].headers) else None
     await send({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
@@ -213,14 +220,43 @@ def _admit(service: Service, scope: Scope) -> Callable[[_Socket], Connection]:
 # ---------------------------------------------------------------------------------------------- errors
 
 
-async def _refuse(error: TidenoteError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer an error in HTTP, to a request or in place of an upgrade."""
-    status, headers, body = error_parts(error)
-    kind = "http.response"
-    if scope["type"] == ScopeType.WEBSOCKET:
-        await receive()  # the `websocket.connect`
-        kind = "websocket.http.response"
-    await _answer(kind, status, {**headers, "content-length": str(len(body))}, body, send)
+_CODE_OF_STATUS: Final = {404: "not_found", 413: "message_too_large"}
+
+
+class _Errors:
+    """What errors look like in HTTP. Each is counted."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def refuse(self, error: TidenoteError, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer an error to a request that got no further than here, or in place of an upgrade."""
+        status, headers, body = error_parts(error, self._metrics)
+        kind = "http.response"
+        if scope["type"] == ScopeType.WEBSOCKET:
+            await receive()  # the `websocket.connect`
+            kind = "websocket.http.response"
+        await _answer(kind, status, {**headers, "content-length": str(len(body))}, body, send)
+
+    def on_error(self, _: Request[Any, Any, Any], error: TidenoteError) -> Response[Any]:
+        """Answer an error of our own."""
+        return error_response(error, self._metrics)
+
+    def on_http_error(self, request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+        """Say in our own words what the framework refused."""
+        if error.status_code >= 500:
+            return self.on_bug(request, error)
+        code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
+        message = error.detail or CODES[code].meaning
+        if isinstance(error, ValidationException) and isinstance(error.extra, list):
+            parameters: list[Any] = error.extra
+            message = "; ".join(f"{found['key']}: {found['message']}" for found in parameters) or message
+        return self.on_error(request, ProtocolError(message, code))
+
+    def on_bug(self, request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        """Log what should not have happened."""
+        logger.error("%s %r failed", request.method, request.url.path, exc_info=error)
+        return self.on_error(request, ProtocolError(BUG[1], BUG[0]))
 
 
 async def _answer(kind: str, status: int, headers: Mapping[str, str], body: bytes, send: Send) -> None:
@@ -230,30 +266,6 @@ async def _answer(kind: str, status: int, headers: Mapping[str, str], body: byte
     end: Any = {"type": f"{kind}.body", "body": body, "more_body": False}
     await send(start)
     await send(end)
-
-
-def _on_error(_: Request[Any, Any, Any], error: TidenoteError) -> Response[Any]:
-    return error_response(error)
-
-
-_CODE_OF_STATUS: Final = {404: "not_found", 413: "message_too_large"}
-
-
-def _on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
-    """Say in our own words what the framework refused."""
-    if error.status_code >= 500:
-        return _on_bug(request, error)
-    code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
-    message = error.detail or CODES[code].meaning
-    if isinstance(error, ValidationException) and isinstance(error.extra, list):
-        parameters: list[Any] = error.extra
-        message = "; ".join(f"{found['key']}: {found['message']}" for found in parameters) or message
-    return _on_error(request, ProtocolError(message, code))
-
-
-def _on_bug(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-    logger.error("%s %r failed", request.method, request.url.path, exc_info=error)
-    return _on_error(request, ProtocolError(BUG[1], BUG[0]))
 
 
 def _head(scope: Scope) -> Head:

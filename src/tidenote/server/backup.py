@@ -12,7 +12,6 @@ import calendar
 import contextlib
 import hashlib
 import io
-import json
 import os
 import re
 import secrets
@@ -38,8 +37,8 @@ FORMAT: Final = 1
 """Of the file; another one is refused."""
 
 MANIFEST: Final = "manifest.json"
-MAX_MANIFEST_BYTES: Final = 2**28
-"""The largest manifest that is read: that of more than a million blobs."""
+MAX_MANIFEST_BYTES: Final = 2**26
+"""The largest manifest: that of about half a million blobs. A larger one is not read, and so not written."""
 
 ATTEMPTS: Final = 3
 """How often a copy is begun when the history lets go of a blob meanwhile."""
@@ -71,6 +70,10 @@ class BackupVault(msgspec.Struct, frozen=True):
     name: str
     epoch: str
     clock: int
+
+
+class _Format(msgspec.Struct, frozen=True):
+    format: int
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -304,6 +307,8 @@ def _describe(data: Path, snapshot: Path) -> Manifest:
 
 def _write(file: Path, data: Path, snapshot: Path, manifest: Manifest, step: Step) -> None:
     head = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    if len(head) > MAX_MANIFEST_BYTES:
+        raise ConfigError(f"{len(manifest.blobs)} attachments are too many for a backup: copy the data folder instead")
     done = 0
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as output:
@@ -349,11 +354,12 @@ def _read_manifest(file: Path, archive: tarfile.TarFile) -> Manifest:
     stream = archive.extractfile(member)
     assert stream is not None
     try:
-        raw = json.loads(stream.read())
-        if isinstance(raw, dict) and raw.get("format") != FORMAT:
+        # Nothing is made of what is not asked for: a manifest of empty lists would take a hundred times its size.
+        raw = stream.read()
+        if msgspec.json.decode(raw, type=_Format).format != FORMAT:
             raise ConfigError(f"{file} was written by a later Tidenote: install that version")
-        return msgspec.convert(raw, Manifest)
-    except (ValueError, msgspec.ValidationError):
+        return msgspec.json.decode(raw, type=Manifest)
+    except (ValueError, msgspec.MsgspecError, RecursionError):
         raise _Damaged(file, MANIFEST) from None
 
 

@@ -20,6 +20,9 @@ class Metrics:
         self.errors = Counter(
             "tidenote_errors", "Connections and requests that failed", ["code"], registry=self.registry
         )
+        self.cut = Counter(
+            "tidenote_cut", "Connections that a limit ended without a word", ["reason"], registry=self.registry
+        )
         self.commit_seconds = Histogram(
             "tidenote_commit_seconds", "How long a commit took", buckets=_SECONDS, registry=self.registry
         )

@@ -37,7 +37,7 @@ from tidenote.server.api import (
 )
 from tidenote.server.hub import Hub
 from tidenote.server.openapi import BYTES, ERRORS, PathOperation, UploadOperation, body_of
-from tidenote.server.responses import error_response, json_response
+from tidenote.server.responses import HeadedError, json_response
 from tidenote.server.service import Service
 from tidenote.server.store.contract import Store
 from tidenote.wire.messages import (
@@ -181,13 +181,13 @@ def etag_of(dot: Dot) -> str:
     return f'"{dot.timestamp}.{dot.device_id}"'
 
 
-class _Stale(ProtocolError):
-    """What was to be written over is no longer what is there; `now` is the winner's dot, if there is a note."""
+class _Stale(HeadedError):
+    """What was to be written over is no longer what is there; the answer says what is, if there is a note."""
 
     def __init__(self, register: Register) -> None:
-        super().__init__("it is another one by now: look again", "stale")
         found = register.winner
-        self.headers = {} if found is None or found.deleted else {"etag": etag_of(found.dot)}
+        headers = {} if found is None or found.deleted else {"etag": etag_of(found.dot)}
+        super().__init__("it is another one by now: look again", "stale", headers)
 
 
 async def _write(
@@ -204,10 +204,7 @@ async def _write(
         now_ms = None if content.deleted else time.time_ns() // 1_000_000
         return [replace(content, dot=Dot(_next_timestamp(hub, base), author), base=base, modified_at=now_ms)]
 
-    try:
-        return await _push(hub, decide)
-    except _Stale as error:
-        return error_response(error, error.headers)
+    return await _push(hub, decide)
 
 
 async def _push(hub: Hub, decide: Callable[[], Awaitable[list[Change]]]) -> Response[Fetched]:

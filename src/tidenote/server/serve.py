@@ -9,21 +9,25 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 import uvicorn
 
 from tidenote.config import ServerConfig
-from tidenote.errors import ConfigError
+from tidenote.errors import CODES, ConfigError
 from tidenote.server.app import create_app
 from tidenote.server.limits import Proxies
 from tidenote.server.local import LocalServer, announced, local_host, reachable_host, url_of
+from tidenote.server.metrics import Metrics
+from tidenote.server.responses import JSON
 from tidenote.server.service import Service, now_ms, open_service
 from tidenote.server.store.contract import Store
 from tidenote.server.uvicorn_protocols import http_protocol, websocket_protocol
+from tidenote.wire.messages import ErrorMessage, encode
 
 if sys.platform != "win32":
     import resource
@@ -35,6 +39,9 @@ BACKLOG: Final = 2048
 
 OTHER_FILES: Final = 200
 """How many files a server has open besides its connections, about."""
+
+CUTS_TOLD_EVERY_S: Final = 60.0
+"""How often the log says that there was no room for somebody."""
 
 KEEP_ALIVE_S: Final = 30
 """How long a connection stays open between two requests: longer than devices that poll pause."""
@@ -92,7 +99,7 @@ async def serve(config: ServerConfig, on_start: Callable[[Running], object]) -> 
 
 def run(config: ServerConfig, on_start: Callable[[Running], object]) -> None:
     """Serve as `serve` does, on the fastest event loop there is; for a program that does nothing else."""
-    _raise_file_limit(config.max_connections)
+    config = with_files(config)
     # The data folder may have been made by somebody who lets others look into it.
     os.umask(0o077)
     factory = uvicorn.Config(_no_app, loop="auto", log_config=None).get_loop_factory()
@@ -189,14 +196,20 @@ class _Uvicorn(uvicorn.Server):
 
 
 def _uvicorn_config(config: ServerConfig, service: Service) -> uvicorn.Config:
+    cuts = _Cuts(service.metrics)
     settings = uvicorn.Config(
         cast("Any", create_app(service)),
         http=http_protocol(
             max_head_s=config.request_timeout_ms / 1000,
+            max_in_all=config.max_http_connections,
             max_of_peer=config.max_connections_per_address,
             peer_of=Proxies(config.trusted_proxies).peer_of,
+            refusal=_no_room(),
+            on_cut=cuts.note,
         ),
-        ws=websocket_protocol(max_fragments=config.max_fragments, max_unread_bytes=2 * config.max_frame_bytes),
+        ws=websocket_protocol(
+            max_fragments=config.max_fragments, max_unread_bytes=2 * config.max_frame_bytes, on_cut=cuts.note
+        ),
         ws_max_size=config.max_frame_bytes,
         ws_ping_interval=config.heartbeat_interval_ms / 1000,
         ws_ping_timeout=config.heartbeat_timeout_ms / 1000,
@@ -248,26 +261,61 @@ def _signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> Iterator[N
                 loop.remove_signal_handler(number)
 
 
-def _raise_file_limit(connections: int) -> None:
+def with_files(config: ServerConfig) -> ServerConfig:
     """Let the process have as many files open as its connections need; many systems begin with a few hundred.
+
+    Returns:
+        The settings, with fewer connections if the system allows no more: without a file left nothing can be stored.
 
     Raises:
         ConfigError: they are too few for anything.
     """
     if sys.platform == "win32":
-        return
-    wanted = connections + OTHER_FILES
+        return config
+    wanted = config.max_connections + config.max_http_connections + OTHER_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
+        return config
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     with contextlib.suppress(OSError, ValueError):  # macOS has a limit below the hard one
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
         soft = limit
-    if soft <= OTHER_FILES:
+    if soft >= wanted:
+        return config
+    if soft < 2 * OTHER_FILES:
         raise ConfigError(f"the system lets us open {soft} files only: raise the limit with ulimit -n {wanted}")
-    if soft < wanted:
-        logger.warning("the system lets us open %d files: enough for about %d connections", soft, soft - OTHER_FILES)
+    others = min(config.max_http_connections, (soft - OTHER_FILES) // 4)
+    sockets = min(config.max_connections, soft - OTHER_FILES - others)
+    logger.warning(
+        "the system lets us open %d files: enough for %d WebSockets and %d other connections", soft, sockets, others
+    )
+    return replace(config, max_connections=sockets, max_http_connections=others)
+
+
+class _Cuts:
+    """Counts connections that a limit ended, and tells now and then of those for whom there was no room."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._told_at = -CUTS_TOLD_EVERY_S
+
+    def note(self, reason: str) -> None:
+        """Take one."""
+        self._metrics.cut.labels(reason).inc()
+        now = time.monotonic()
+        if reason == "too_many" and now >= self._told_at + CUTS_TOLD_EVERY_S:
+            self._told_at = now
+            logger.warning("there are more connections than may be: see max_http_connections and its neighbours")
+
+
+def _no_room() -> bytes:
+    """Return the answer to a connection for which there is no room, whatever it wants."""
+    body = encode(ErrorMessage("overloaded", CODES["overloaded"].meaning))
+    head = (
+        f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {JSON}\r\ncontent-length: {len(body)}\r\n"
+        "connection: close\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 async def _no_app(scope: Any, receive: Any, send: Any) -> None:

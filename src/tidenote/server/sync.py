@@ -118,6 +118,7 @@ class Connection:
             hub.clock,
             may_write=may_write,
             max_text_bytes=config.max_text_bytes,
+            max_push_changes=config.max_push_changes,
             tombstones_gone_before=hub.info.tombstones_gone_before,
         )
 
@@ -163,7 +164,7 @@ class Connection:
     async def _read(self) -> None:
         try:
             while (data := await self._socket.receive()) is not None:
-                self._session.receive(data)
+                self._paces.take(self.owner, self._session.receive(data))
                 self._note_seen()
                 self._unread_bytes += len(data)
                 self._wake.set()
@@ -385,9 +386,16 @@ async def answer(
         hub.clock,
         may_write=may_write,
         max_text_bytes=config.max_text_bytes,
+        max_push_changes=config.max_push_changes,
         tombstones_gone_before=hub.info.tombstones_gone_before,
     )
-    session.receive(body)
+
+    async def pace(work: int) -> None:
+        if pause_s := paces.take(owner_of(device_id), work):
+            metrics.slowed.inc()
+            await asyncio.sleep(pause_s)
+
+    await pace(session.receive(body))
     if is_replica and session.position is not None:
         hub.saw(device_id, session.acknowledged)
     while True:
@@ -395,9 +403,7 @@ async def answer(
         step = session.next_step()
         if isinstance(step, Submit):
             metrics.pushes.labels("request").inc()
-            if pause_s := paces.take(owner_of(device_id), work_of(step.changes)):
-                metrics.slowed.inc()
-                await asyncio.sleep(pause_s)
+            await pace(work_of(step.changes))
             committed = await hub.submit(step.changes)
             session.committed(step.number, committed.accepted, committed.rejected, committed.clock)
         elif isinstance(step, Read):

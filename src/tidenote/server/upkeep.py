@@ -115,11 +115,10 @@ class Upkeep:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        works = [(self._note_devices, DEVICES_INTERVAL_S), (self._gc_if_due, SWEEP_CHECK_S)]
+        works = [self._repeat(self._note_devices, DEVICES_INTERVAL_S), self._repeat(self._gc_if_due, SWEEP_CHECK_S)]
         if self._config.backup_dir:
-            works.append((partial(self._back_up_if_due, self._config.backup_dir), BACKUP_CHECK_S))
-        for work, pause_s in works:
-            self._tasks.append(asyncio.create_task(self._repeat(work, pause_s), name="upkeep"))
+            works.append(self._back_up(self._config.backup_dir))
+        self._tasks += [asyncio.create_task(work, name="upkeep") for work in works]
         return self
 
     async def __aexit__(
@@ -184,14 +183,21 @@ class Upkeep:
         if _is_due(info.swept_at, self._config.gc_interval_ms):
             await self.gc(hub)
 
+    async def _back_up(self, folder: Path) -> None:
+        """Write a backup whenever one is due, also of a server that is never up for long."""
+        look = partial(self._back_up_if_due, folder)
+        await self._guarded(look)
+        await self._repeat(look, min(BACKUP_CHECK_S, self._config.backup_interval_ms / 1000))
+
     async def _back_up_if_due(self, folder: Path) -> None:
         begun = await asyncio.to_thread(backup.latest, folder)
+        self._metrics.backup_time.set(begun / 1000)
         if _is_due(begun, self._config.backup_interval_ms):
             write = partial(backup.back_up_by_schedule, keep=self._config.backup_keep)
             file = await asyncio.to_thread(write, self._config.data_dir, folder)
             logger.info("backup: wrote %s", file)
             begun = await asyncio.to_thread(backup.latest, folder)
-        self._metrics.backup_time.set(begun / 1000)
+            self._metrics.backup_time.set(begun / 1000)
 
     async def _note_devices(self, *, everything: bool = False) -> None:
         await self._guarded(partial(self._note_visitors, everything=everything))

@@ -31,6 +31,10 @@ LINGER_S: Final = 2.0
 """How long a connection that we closed may take to send what is left and say goodbye."""
 
 
+def _nobody_minds(reason: str) -> None:
+    """Take the reason of a cut where nobody counts them."""
+
+
 class HttpProtocol(HttpToolsProtocol):
     """HTTP whose heads are bounded in size and time, however slowly they trickle in.
 
@@ -40,11 +44,23 @@ class HttpProtocol(HttpToolsProtocol):
     max_head_s = 30.0
     """How long the head of a request may take, not extended by traffic; and how long a peer may read nothing."""
 
+    max_in_all = 2000
+    """How many connections may be open at once that are no WebSockets."""
+
     max_of_peer = 1000
-    """How many connections one peer may have at once that are no WebSockets."""
+    """How many of them one peer may have."""
+
+    refusal = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    """What somebody is answered for whom there is no room."""
+
+    on_cut: Callable[[str], None] = staticmethod(_nobody_minds)
+    """Told why a connection ends that its peer did not end, in one word."""
 
     peer_of: Callable[[str], str | None] = staticmethod(str)
     """Returns who counts as one peer, by the address; None for who may have as many as they like."""
+
+    crowd: ClassVar[set[HttpProtocol]] = set()
+    """All that are open and no WebSockets."""
 
     peers: ClassVar[Counter[str]] = Counter()
     """How many connections each peer has."""
@@ -55,13 +71,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._peer = self.peer_of(self.client[0]) if self.client else None
         if self._peer is not None:
             self.peers[self._peer] += 1
-            if self.peers[self._peer] > self.max_of_peer:
-                self.transport.abort()
+        self.crowd.add(self)
         self._unread_bytes = 0
         self._has_read = False
         self._deadline: asyncio.TimerHandle | None = None
         self._next_look = self.loop.call_later(self.max_head_s, self._look)
         self._expect_head()
+        of_peer = 0 if self._peer is None else self.peers[self._peer]
+        if len(self.crowd) > self.max_in_all or of_peer > self.max_of_peer:
+            self.on_cut("too_many")
+            self.transport.write(self.refusal)
+            # Before its head was read: who says nothing would stay until then.
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Count the bytes of a head; other bytes are counted by whoever reads them."""
@@ -70,6 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES + len(data):
+                self.on_cut("large_head")
                 self.send_400_response("The head of the request is too large.")
                 return
         super().data_received(data)
@@ -108,6 +130,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _leave(self) -> None:
         """Count the connection no longer."""
+        self.crowd.discard(self)
         if self._peer is not None:
             self.peers[self._peer] -= 1
             if not self.peers[self._peer]:
@@ -121,7 +144,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _expect_head(self) -> None:
         self._in_head = True
         self._head_bytes = 0
-        self._deadline = self.loop.call_later(self.max_head_s, self.transport.abort)
+        self._deadline = self.loop.call_later(self.max_head_s, self._cut, "slow_head")
 
     def _expect_after(self, size: int) -> None:
         """Give a peer that was answered time for what it still sends: uvicorn's own limit ends with its next byte."""
@@ -131,7 +154,7 @@ class HttpProtocol(HttpToolsProtocol):
         # The rest of a body that was refused may be long; it has to come at some speed.
         self._late_bytes += size
         until = self._answered_at + self.max_head_s + self._late_bytes / MIN_BYTES_S
-        self._deadline = self.loop.call_at(until, self.transport.abort)
+        self._deadline = self.loop.call_at(until, self._cut, "slow_body")
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
@@ -143,10 +166,14 @@ class HttpProtocol(HttpToolsProtocol):
         waiting = self.transport.get_write_buffer_size()
         taken = self._unread_bytes - waiting
         if waiting and self._unread_bytes and not self._has_read and taken < MIN_BYTES_S:
-            self.transport.abort()
+            self._cut("unread")
             return
         self._unread_bytes, self._has_read = waiting, False
         self._next_look = self.loop.call_later(self.max_head_s, self._look)
+
+    def _cut(self, reason: str) -> None:
+        self.on_cut(reason)
+        self.transport.abort()
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -157,6 +184,9 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     max_unread_bytes = 16 * 2**20
     """How many bytes may wait for a peer that does not read but keeps sending pings."""
+
+    on_cut: Callable[[str], None] = staticmethod(_nobody_minds)
+    """Told why a connection ends that its peer did not end, in one word."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -194,6 +224,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         """Answer, if the peer reads answers."""
         super().handle_ping()
         if self.transport.get_write_buffer_size() > self.max_unread_bytes:
+            self.on_cut("unread")
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -215,12 +246,15 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.pong_timer = self.pending_ping_payload = None
             self.schedule_ping()
             return
+        self.on_cut("silent")
         super().keepalive_timeout()
         self._abort_soon()
 
     def handle_parser_exception(self) -> None:
         """Close because of what the peer sent."""
         super().handle_parser_exception()
+        code = self.conn.close_sent.code if self.conn.close_sent else 0
+        self.on_cut({1002: "bad_frame", 1007: "bad_text", 1009: "large_message"}.get(code, "bad_frame"))
         self._abort_soon()
 
     def shutdown(self) -> None:
@@ -256,13 +290,22 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self._last_resort = self.loop.call_later(LINGER_S, self.transport.abort)
 
 
-def http_protocol(*, max_head_s: float, max_of_peer: int, peer_of: Callable[[str], str | None]) -> type[Any]:
-    """Return the HTTP protocol with these limits."""
-    limits = {"max_head_s": max_head_s, "max_of_peer": max_of_peer, "peer_of": staticmethod(peer_of)}
-    return type("HttpProtocol", (HttpProtocol,), {**limits, "peers": Counter()})
+def http_protocol(
+    *,
+    max_head_s: float,
+    max_in_all: int,
+    max_of_peer: int,
+    peer_of: Callable[[str], str | None],
+    refusal: bytes,
+    on_cut: Callable[[str], None],
+) -> type[Any]:
+    """Return the HTTP protocol with these limits, and nobody connected."""
+    limits = {"max_head_s": max_head_s, "max_in_all": max_in_all, "max_of_peer": max_of_peer, "refusal": refusal}
+    calls = {"peer_of": staticmethod(peer_of), "on_cut": staticmethod(on_cut)}
+    return type("HttpProtocol", (HttpProtocol,), {**limits, **calls, "crowd": set(), "peers": Counter()})
 
 
-def websocket_protocol(*, max_fragments: int, max_unread_bytes: int) -> type[Any]:
+def websocket_protocol(*, max_fragments: int, max_unread_bytes: int, on_cut: Callable[[str], None]) -> type[Any]:
     """Return the WebSocket protocol with these limits."""
-    limits = {"max_fragments": max_fragments, "max_unread_bytes": max_unread_bytes}
+    limits = {"max_fragments": max_fragments, "max_unread_bytes": max_unread_bytes, "on_cut": staticmethod(on_cut)}
     return type("WebSocketProtocol", (WebSocketProtocol,), limits)

@@ -26,8 +26,8 @@ SUBPROTOCOL: Final = "tidenote"
 
 DEFAULT_VAULT: Final = "main"
 
-MAX_PUSH_CHANGES: Final = 20_000
-"""The most changes of one push that a server looks at: each costs it far more than its bytes."""
+MAX_PUSH_CHANGES: Final = 2000
+"""The most changes of one push that a server looks at by default: each costs it far more than its bytes."""
 
 MAX_MESSAGE_CHANGES: Final = 500
 """About how many changes one message holds."""

@@ -202,6 +202,7 @@ class ServerSession:
         clock: the vault's clock, read after the session began to listen for publications.
         may_write: whether the device may push changes.
         max_text_bytes: the largest value, in bytes of UTF-8.
+        max_push_changes: the most changes of one push.
         tombstones_gone_before: whoever was here last before this receipt may have missed deletions for ever.
         max_buffered: how many publications are kept until the socket is free; past that it reads by cursor.
     """
@@ -214,6 +215,7 @@ class ServerSession:
         *,
         may_write: bool = True,
         max_text_bytes: int = MAX_TEXT_BYTES,
+        max_push_changes: int = MAX_PUSH_CHANGES,
         tombstones_gone_before: int = 0,
         max_buffered: int = MAX_BUFFERED,
     ) -> None:
@@ -228,6 +230,7 @@ class ServerSession:
         """The greatest receipt that the client says it has applied."""
         self._may_write = may_write
         self._max_text_bytes = max_text_bytes
+        self._max_push_changes = max_push_changes
         self._tombstones_gone_before = tombstones_gone_before
         self._max_buffered = max_buffered
         self._submits: deque[Submit] = deque()
@@ -246,23 +249,28 @@ class ServerSession:
 
     # -- what arrives
 
-    def receive(self, data: bytes | str) -> None:
+    def receive(self, data: bytes | str) -> int:
         """Take a message of the client's; what is wrong with it becomes a step.
 
         A malformed message is told and otherwise ignored: it may come from a part of a client that others work beside.
+
+        Returns:
+            How much work that was already, in changes: each that was refused at once, and one for a message that
+            submits nothing. What it submits is still to be counted.
         """
         if self._failure:
-            return
+            return 1
         try:
             push = decode_push(data)
             if push is not None:
-                self._receive_push(push)
+                return self._receive_push(push)
         except ProtocolError as error:
             self._bad_messages += 1
             if self._bad_messages < MAX_BAD_MESSAGES:
                 self._bad.append(ErrorMessage(error.code, error.message))
             else:
                 self.fail(error.code, f"{error.message} (and {MAX_BAD_MESSAGES - 1} bad messages before)")
+        return 1
 
     def committed(self, number: int, accepted: Iterable[Taken], rejected: Iterable[Rejected], clock: int) -> None:
         """Take the outcome of a `Submit`.
@@ -361,24 +369,26 @@ class ServerSession:
             if message := self._tell():
                 return message
 
-    def _receive_push(self, push: IncomingPush) -> None:
-        if len(push.changes) > MAX_PUSH_CHANGES:
-            self.fail("message_too_large", f"a push has at most {MAX_PUSH_CHANGES} changes: send them in several")
-            return
+    def _receive_push(self, push: IncomingPush) -> int:
+        """Take a push; return how much work that was already."""
+        if len(push.changes) > self._max_push_changes:
+            why = f"a push has at most {self._max_push_changes} changes: send them in several"
+            self.fail("message_too_large", why)
+            return 1
         first = self.position is None
         missed_deletions = first and 0 < push.last_ack < self._tombstones_gone_before
         if self._is_foreign(push, missed_deletions=missed_deletions):
-            return
+            return 1
         if push.last_ack > self.head:
             self._failure = Fail(
                 ErrorMessage("resync_required", f"the cursor {push.last_ack} is ahead of the log", self.epoch),
                 ahead=push.last_ack if push.epoch == self.epoch else 0,
             )
-            return
+            return 1
         if missed_deletions:
             message = "this device was away for so long that deletions are forgotten which it has not heard of"
             self._failure = Fail(ErrorMessage("resync_required", message, self.epoch, quarantine=True))
-            return
+            return 1
         self.acknowledged = max(self.acknowledged, push.last_ack)
         if first:
             self.position = self._told = push.last_ack
@@ -390,6 +400,7 @@ class ServerSession:
                 self._submits.append(Submit(self._numbers, changes))
             else:
                 self.committed(self._numbers, (), (), 0)
+        return len(rejected) if changes else max(1, len(rejected))
 
     def _is_foreign(self, push: IncomingPush, *, missed_deletions: bool) -> bool:
         """Check the epochs that a client synced under; a foreign one ends the session, unless it only offers."""
