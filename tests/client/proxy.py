@@ -19,8 +19,9 @@ class Proxy:
         refusals: how many of the next connections are refused.
         sockets_blocked: answer upgrades to WebSocket with 403, as some companies do.
         swallow: take what the server says and pass none of it on.
-        upload_limit: cut a connection once the device has sent so many bytes; None never.
-        download_limit: cut a connection once the server has sent so many bytes; None never.
+        upload_limit: cut a connection after so many bytes that the device sent; None never.
+        download_limit: cut a connection after so many bytes that the server sent; None never.
+        limited: set when a limit has cut a connection.
         heads: the first line of every request that opened a connection.
     """
 
@@ -31,6 +32,7 @@ class Proxy:
     swallow: bool = False
     upload_limit: int | None = None
     download_limit: int | None = None
+    limited: asyncio.Event = field(default_factory=asyncio.Event)
     heads: list[str] = field(default_factory=list)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -79,21 +81,28 @@ class Proxy:
     async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent = 0
         while data := await reader.read(2**16):
+            writer.write(_up_to(self.upload_limit, sent, data))
+            await writer.drain()
             sent += len(data)
             if self.upload_limit is not None and sent > self.upload_limit:
+                self.limited.set()
                 return
-            writer.write(data)
-            await writer.drain()
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent = 0
         while data := await reader.read(2**16):
+            if not self.swallow:
+                writer.write(_up_to(self.download_limit, sent, data))
+                await writer.drain()
             sent += len(data)
             if self.download_limit is not None and sent > self.download_limit:
+                self.limited.set()
                 return
-            if not self.swallow:
-                writer.write(data)
-                await writer.drain()
+
+
+def _up_to(limit: int | None, sent: int, data: bytes) -> bytes:
+    """Return what of some bytes may still be passed on."""
+    return data if limit is None else data[: max(0, limit - sent)]
 
 
 @asynccontextmanager

@@ -137,6 +137,36 @@ async def test_cuts_lose_nothing_and_double_nothing(server: Running, network: Pr
         assert [version.change.value for version in history(server, f"note:{number}.md")] == [f"text {number}"]
 
 
+@pytest.mark.parametrize("enable_websocket", [True, False])
+@pytest.mark.parametrize("limit", ["upload_limit", "download_limit"])
+async def test_n1_a_cut_at_any_byte_loses_nothing_and_doubles_nothing(
+    server: Running, network: Proxy, tmp_path: Path, limit: str, enable_websocket: bool
+) -> None:
+    text = "word " * 60
+    async with (
+        device(tmp_path, network.endpoint, "me", enable_websocket=enable_websocket) as client,
+        plain_client(server, "other") as other,
+    ):
+        await client.caught_up(30)
+        # From the first byte of the answer to the upgrade, or of the first frame, to behind a message with a note.
+        for place in range(0, 700, 11):
+            network.limited.clear()
+            setattr(network, limit, place)
+            network.cut()
+            await client.put(f"mine/{place}.md", f"{text}{place}")
+            await other.push(other.change(f"note:others/{place}.md", f"{text}{place}", place + 1))
+            async with asyncio.timeout(30):
+                await network.limited.wait()
+            setattr(network, limit, None)
+            await client.flush(30)
+            await until_shows(client, f"note:others/{place}.md", f"{text}{place}")
+        for place in range(0, 700, 11):
+            for folder in ("mine", "others"):
+                versions = history(server, f"note:{folder}/{place}.md")
+                assert [version.change.value for version in versions] == [f"{text}{place}"]
+                assert await client.get(f"{folder}/{place}.md") == f"{text}{place}"
+
+
 async def test_answers_that_never_arrive_lead_to_one_version_each(
     server: Running, network: Proxy, tmp_path: Path
 ) -> None:

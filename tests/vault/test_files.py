@@ -23,7 +23,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidenote.core.keys import key_of_path
+from core.hostile_paths import hostile_paths
+from tidenote.core.keys import STATE_FOLDER, key_of_path
 from tidenote.errors import FolderError, RefusedChange
 from tidenote.vault import disk
 from tidenote.vault import files as module
@@ -851,6 +852,30 @@ class TestContainment:
         with pytest.raises((FileProblem, ValueError)):
             files.write(path, b"two", None)
         assert sorted(root.parent.rglob("*")) == before
+
+    def test_d16_no_random_path_is_written_outside(self, tmp_path: Path) -> None:
+        """Whatever is asked for, also what no key can be: here nobody has checked it before."""
+        inside, outside = tmp_path / "above" / "vault", tmp_path / "outside"
+        (inside / STATE_FOLDER).mkdir(parents=True)
+        outside.mkdir()
+        for name in ("a", "b.md", "c.png", "x.md"):
+            (outside / name).write_bytes(b"sentinel")
+            (tmp_path / "above" / name).write_bytes(b"sentinel")
+        (inside / "link").symlink_to(outside)
+        around = {path: path.lstat().st_ino for path in tmp_path.rglob("*") if inside not in path.parents}
+        written = refused = 0
+        with closing(RealFiles(inside)) as files:
+            for path in hostile_paths(20_000):
+                for name in (path, f"link/{path}"):
+                    try:
+                        files.write(name, b"two", None)
+                    except (FileProblem, ValueError):
+                        refused += 1
+                    else:
+                        written += 1
+        assert min(written, refused) > 1000
+        assert {path: path.lstat().st_ino for path in tmp_path.rglob("*") if inside not in path.parents} == around
+        assert {path.read_bytes() for path in around if path.is_file()} == {b"sentinel"}
 
     @given(st.lists(st.sampled_from(["..", ".", "", "a", "~", "C:", "%2e%2e", "\0", "\\", "é", " ", "a.md", ".git"])))
     def test_whatever_is_a_valid_key_lies_inside(self, names: list[str]) -> None:
