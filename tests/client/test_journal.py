@@ -29,6 +29,7 @@ from tidenote.core.register import join_all
 from tidenote.core.version import BlobRef, Change, Dot
 from tidenote.errors import ConfigError, RefusedChange, StorageError
 from tidenote.wire.messages import MAX_MESSAGE_CHANGES
+from wal import cuts, tear
 
 BLOB = BlobRef("ab" * 32, 3)
 
@@ -106,20 +107,33 @@ def test_a_copy_of_the_files_at_any_commit_holds_that_commit(journal: Journal, t
         again.close()
 
 
-def test_a_torn_write_ahead_log_loses_only_the_last_commits(journal: Journal, tmp_path: Path) -> None:
-    edit(journal, "first", "note:1.md")
-    wal = journal.path.with_name(journal.path.name + "-wal")
-    length = wal.stat().st_size
-    edit(journal, "second", "note:2.md")
-    torn = tmp_path / "torn"
-    shutil.copytree(journal.path.parent, torn)
-    (torn / f"{journal.path.name}-shm").unlink()
-    with (torn / wal.name).open("r+b") as file:
-        file.truncate(length + 1000)
-    again = Journal(torn / journal.path.name)
-    assert [row.change.value for row in again.pending()] == ["first"]
-    assert again._tables._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    again.close()
+@pytest.mark.parametrize("zeroed", [False, True])
+def test_c7_a_torn_write_ahead_log_loses_only_the_last_commits(
+    journal: Journal, tmp_path: Path, *, zeroed: bool
+) -> None:
+    folder, name = journal.path.parent, journal.path.name
+    wal, sizes = folder / f"{name}-wal", []
+    journal._tables._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for number in range(4):
+        # An edit, its row in the outbox and the clock are one commit; so are two edits that belong together.
+        journal.write([Write(f"note:{part} {number}.md", f"{part} {number}", base=frozenset()) for part in "ab"])
+        sizes.append(wal.stat().st_size)
+    whole, seen = wal.read_bytes(), set()
+    for cut in cuts(wal):
+        torn = tmp_path / f"torn {cut}"
+        torn.mkdir()
+        shutil.copy(journal.path, torn / name)
+        (torn / wal.name).write_bytes(tear(whole, cut, zeroed=zeroed))
+        kept = sum(size <= cut for size in sizes)
+        with closing(Journal(torn / name)) as again:
+            found = [row.change.value for row in again.pending()]
+            assert found == [f"{part} {number}" for number in range(kept) for part in "ab"], f"cut at {cut}"
+            assert again._tables._db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            # It goes on from there, and no dot comes twice.
+            dots_before = {row.change.dot for row in again.pending()}
+            assert edit(again, "again", "note:again.md").dot not in dots_before
+        seen.add(kept)
+    assert seen == set(range(5))
 
 
 def test_opening_twice_does_no_harm(journal: Journal) -> None:
