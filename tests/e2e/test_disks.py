@@ -165,3 +165,103 @@ def test_a_note_that_cannot_be_written_holds_up_no_other(here: World, way: str) 
     eventually((b / "bad" / "note.md").is_file, "it comes")
     here.settle("a", "b")
     assert daemon.running
+
+
+def mounted(disk: Path, folder: Path) -> list[str]:
+    """Return what runs a command in a world where a folder is another one's disk."""
+    disk.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = 'mount --bind "$0" "$1" && shift && exec "$@"'
+    return ["unshare", "--map-root-user", "--mount", "sh", "-c", mount, str(disk), str(folder)]
+
+
+def remount(process: Process, *args: str | Path) -> None:
+    """Run a command in the world of a process, as its root."""
+    enter = ["nsenter", "--target", str(process.process.pid), "--user", "--mount", "--preserve-credentials"]
+    subprocess.run([*enter, *map(str, args)], check=True, capture_output=True, timeout=30)
+
+
+def test_d3_a_disk_that_is_unmounted_pauses_and_deletes_nothing(here: World) -> None:
+    """L13: the mount point is there, and empty; later the disk is back. Where nobody may mount, by renaming."""
+    here.serve()
+    a, b, disk = here.folder("a"), here.folder("b"), here.root / "disk of b"
+    for number in range(5):
+        (a / f"{number}.md").write_text(f"{number}\n", encoding="utf-8")
+    here.sync("a")
+    mounts = has_small_disks()
+    daemon = here.sync("b", within=mounted(disk, b) if mounts else ())
+    seen = disk if mounts else b
+    eventually(lambda: tree_of(seen) == tree_of(a), "b has everything, on its disk")
+    if mounts:
+        remount(daemon, "umount", "--lazy", b)
+    else:
+        b.rename(disk)
+        b.mkdir()
+    eventually(lambda: "paused" in daemon.output, "b notices")
+    (a / "sign of life.md").write_text("x\n", encoding="utf-8")
+    here.once("c")
+    expected = tree_of(a)
+    assert len(expected) == 6
+    assert tree_of(here.folder("c")) == expected, "nothing was deleted"
+    assert not tree_of(b), "nothing was written below the mount point"
+    if mounts:
+        remount(daemon, "mount", "--bind", disk, b)
+    else:
+        b.rmdir()
+        disk.rename(b)
+    eventually(lambda: tree_of(seen) == expected, "b goes on by itself")
+    (seen / "from b.md").write_text("b\n", encoding="utf-8")
+    eventually((a / "from b.md").exists, "both ways")
+    assert "Traceback" not in daemon.output
+
+
+def test_d18_a_folder_that_may_only_be_read_holds_back_and_goes_on(here: World) -> None:
+    if not has_small_disks():
+        limited(here, "b")
+        return
+    here.serve()
+    a, b, disk = here.folder("a"), here.folder("b"), here.root / "disk of b"
+    for name in ("locked", "open"):
+        (a / name).mkdir()
+        (a / name / "note.md").write_text("one\n", encoding="utf-8")
+    here.sync("a")
+    daemon = here.sync("b", within=mounted(disk, b / "locked"))
+    locked, other = disk / "note.md", b / "open" / "note.md"
+    eventually(lambda: has(locked, "one\n") and has(other, "one\n"), "b has everything")
+    remount(daemon, "mount", "-o", "remount,ro,bind", b / "locked")
+    for name in ("locked", "open"):
+        (a / name / "note.md").write_text("two\n", encoding="utf-8")
+    eventually(lambda: has(other, "two\n"), "the other one comes")
+    eventually(lambda: here.told("b").get("held"), "it is told")
+    assert has(locked, "one\n")
+    here.once("c")
+    assert tree_of(here.folder("c")) == tree_of(a), "nothing goes back, and nothing is deleted"
+    remount(daemon, "mount", "-o", "remount,rw,bind", b / "locked")
+    eventually(lambda: has(locked, "two\n"), "it goes on by itself")
+    assert daemon.running
+    assert "Traceback" not in daemon.output
+
+
+def test_d18_a_disk_that_may_only_be_read_is_one_clear_line(here: World) -> None:
+    if not has_small_disks():
+        limited(here, "b")
+        return
+    here.serve()
+    b, disk = here.folder("b"), here.root / "disk of b"
+    disk.mkdir()
+    (disk / "mine.md").write_text("mine\n", encoding="utf-8")
+    read_only = 'mount --bind "$0" "$1" && mount -o remount,ro,bind "$1" && shift && exec "$@"'
+    within = ["unshare", "--map-root-user", "--mount", "sh", "-c", read_only, str(disk), str(b)]
+    daemon = here.sync("b", within=within)
+    assert daemon.process.wait(timeout=60) not in (0, None)
+    assert "ead-only" in daemon.output
+    assert "Traceback" not in daemon.output
+    assert len(daemon.output.strip().splitlines()) == 1, daemon.output
+    here.sync("b", within=mounted(disk, b))
+    here.sync("a")
+    eventually(lambda: has(here.folder("a") / "mine.md", "mine\n"), "once it may be written, it syncs")
+
+
+def has(file: Path, text: str) -> bool:
+    """Say whether a file is there with a text."""
+    return file.exists() and file.read_text(encoding="utf-8") == text

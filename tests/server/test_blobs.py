@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import threading
@@ -325,6 +326,20 @@ async def test_a_failing_disk_is_told(blobs: BlobStore, tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
         await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))
     assert caught.value.code == "storage_failed"
+
+
+async def test_c13_what_the_disk_did_not_confirm_is_no_blob(
+    blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(StorageError) as caught:
+        await blobs.write(SHA256, "phone", 0, TOTAL, parts(BYTES))
+    assert caught.value.code == "storage_failed"
+    monkeypatch.undo()
+    assert BlobStore(tmp_path).size(SHA256) is None
 
 
 async def test_what_goes_while_everything_is_looked_through_is_no_failure(blobs: BlobStore, tmp_path: Path) -> None:

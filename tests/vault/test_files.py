@@ -437,6 +437,36 @@ class TestWriting:
             files.write("a.md", b"two", ONE)
         assert tree(root) == {"a.md": b"one"}
 
+    def test_c13_what_the_disk_did_not_confirm_does_not_count_as_written(
+        self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whichever `fsync` fails: the file is old or new, and the next start tidies up."""
+        real, outcomes = os.fsync, []
+        for failing in count(1):
+            (root / "a.md").write_bytes(b"one")
+            calls = 0
+
+            def fsync(descriptor: int, failing: int = failing) -> None:
+                nonlocal calls
+                calls += 1
+                if calls == failing:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                real(descriptor)
+
+            monkeypatch.setattr(os, "fsync", fsync)
+            try:
+                files.write("a.md", b"two", ONE)
+            except FileProblem:
+                outcomes.append((root / "a.md").read_bytes())
+            else:
+                break
+            finally:
+                monkeypatch.undo()
+            files.clean()
+            assert tree(root).keys() == {"a.md"}
+        assert outcomes[0] == b"one", "before what came was safe, nothing was replaced"
+        assert set(outcomes) <= {b"one", b"two"}
+
     def test_disks_without_atomic_flags_do_as_well(
         self, files: RealFiles, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
