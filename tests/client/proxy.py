@@ -22,6 +22,8 @@ class Proxy:
         upload_limit: cut a connection after so many bytes that the device sent; None never.
         download_limit: cut a connection after so many bytes that the server sent; None never.
         limited: set when a limit has cut a connection.
+        idle_s: cut a connection that is silent for so long, as proxies on the way do; None never.
+        passed: how many pieces went through in either direction.
         heads: the first line of every request that opened a connection.
     """
 
@@ -33,12 +35,25 @@ class Proxy:
     upload_limit: int | None = None
     download_limit: int | None = None
     limited: asyncio.Event = field(default_factory=asyncio.Event)
+    idle_s: float | None = None
+    passed: int = 0
+    _enough: tuple[int, asyncio.Event] = field(default_factory=lambda: (0, asyncio.Event()))
     heads: list[str] = field(default_factory=list)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     @property
     def endpoint(self) -> str:
         return f"ws://127.0.0.1:{self.port}/ws/sync"
+
+    async def has_passed(self, pieces: int) -> None:
+        """Wait until so many pieces more went through."""
+        self._enough = (self.passed + pieces, asyncio.Event())
+        await self._enough[1].wait()
+
+    def _count(self) -> None:
+        self.passed += 1
+        if self.passed >= self._enough[0]:
+            self._enough[1].set()
 
     def cut(self) -> None:
         """Break every connection at once, without a goodbye."""
@@ -70,7 +85,10 @@ class Proxy:
             up_writer.write(head)
             up = asyncio.create_task(self._up(reader, up_writer))
             down = asyncio.create_task(self._down(up_reader, writer))
-            await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
+            passed = -1
+            while passed != self.passed and not (up.done() or down.done()):
+                passed = self.passed
+                await asyncio.wait([up, down], timeout=self.idle_s, return_when=asyncio.FIRST_COMPLETED)
             for task in (up, down):
                 task.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
@@ -84,6 +102,7 @@ class Proxy:
             writer.write(_up_to(self.upload_limit, sent, data))
             await writer.drain()
             sent += len(data)
+            self._count()
             if self.upload_limit is not None and sent > self.upload_limit:
                 self.limited.set()
                 return
@@ -95,6 +114,7 @@ class Proxy:
                 writer.write(_up_to(self.download_limit, sent, data))
                 await writer.drain()
             sent += len(data)
+            self._count()
             if self.download_limit is not None and sent > self.download_limit:
                 self.limited.set()
                 return

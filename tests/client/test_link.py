@@ -263,6 +263,33 @@ async def test_where_websockets_are_blocked_it_polls_and_later_returns(
         assert client.status().last_error is None
 
 
+async def test_n9_pings_keep_a_connection_through_a_proxy_that_closes_silent_ones(
+    server: Running, network: Proxy, tmp_path: Path
+) -> None:
+    network.idle_s = 1.0
+    async with device(tmp_path, network.endpoint, heartbeat_interval_ms=100) as client:
+        await client.caught_up(30)
+        opened = len(network.heads)
+        # Nothing but pings and their answers: many times as long as silence would be let pass.
+        async with asyncio.timeout(30):
+            await network.has_passed(60)
+        assert len(network.heads) == opened
+        assert client.status().last_error is None
+
+
+async def test_n9_without_pings_such_a_proxy_closes_and_the_device_comes_back(
+    server: Running, network: Proxy, tmp_path: Path
+) -> None:
+    network.idle_s = 0.2
+    async with device(tmp_path, network.endpoint, enable_websocket=True) as client:
+        await client.caught_up(30)
+        opened = len(network.heads)
+        await until(client, lambda: len(network.heads) > opened + 1, "it was closed, and came back")
+        await client.put("a.md", "text")
+        await client.flush(30)
+        assert len(history(server, NOTE)) == 1
+
+
 async def test_a_peer_that_fell_silent_is_noticed(server: Running, network: Proxy, tmp_path: Path) -> None:
     async with device(tmp_path, network.endpoint, heartbeat_interval_ms=30, heartbeat_timeout_ms=30) as client:
         await client.caught_up(30)

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
+from core.test_merge import HARD
 from e2e.processes import Process, World, world
 
 pytestmark = [pytest.mark.e2e, pytest.mark.anyio, pytest.mark.timeout(300)]
@@ -82,8 +83,8 @@ async def victim(here: World) -> AsyncIterator[Victim]:
     settings.write_text("[server]\nrequest_timeout_ms = 3000\nshutdown_timeout_ms = 1000\n", encoding="utf-8")
     server = here.serve("--config", str(settings))
     async with (
-        connect(f"{here.endpoint}?device_id=writer") as writer,
-        connect(f"{here.endpoint}?device_id=reader") as reader,
+        connect(f"{here.endpoint}?device_id=writer", max_size=2**25, max_queue=None) as writer,
+        connect(f"{here.endpoint}?device_id=reader", max_size=2**25) as reader,
     ):
         for socket in (writer, reader):
             await socket.send('{"type": "sync_push", "changes": [], "last_ack": 0}')
@@ -224,6 +225,40 @@ async def test_h3_a_device_that_sends_all_it_may_at_once_holds_up_nobody_for_lon
     record_property("slowest_delivery_s", round(slowest, 2))
     record_property("growth_mib", round((victim.most_memory() - before) / MIB, 1))
     assert victim.most_memory() - before < MAX_GROWTH
+
+
+@pytest.mark.parametrize("name", ["all lines reversed", "every line changed on both sides"])
+async def test_h12_texts_that_are_hard_to_merge_hold_up_nobody(
+    victim: Victim, name: str, record_property: Callable[[str, object], None]
+) -> None:
+    await victim.deliver()
+    slowest, texts = 0.0, HARD[name]
+    async with connect(f"{victim.here.endpoint}?device_id=raw", max_size=2**25) as socket:
+        base = [{"timestamp": 1, "device_id": "raw"}]
+        for number, text in enumerate(texts):
+            # What comes out is still small enough for a text; a larger one would stay a question.
+            change = {"key": "note:hard.md", "value": text[:450_000], "timestamp": number + 1, "device_id": "raw"}
+            if number:
+                change["base"] = base
+            push = {"type": "sync_push", "changes": [change], "last_ack": 0, "id": number}
+            await socket.send(json.dumps(push))
+        settling = asyncio.create_task(settled(socket))
+        while not settling.done():
+            start = time.monotonic()
+            await victim.deliver()
+            slowest = max(slowest, time.monotonic() - start)
+        assert await settling
+    record_property("slowest_delivery_s", round(slowest, 2))
+
+
+async def settled(socket: ClientConnection) -> str:
+    """Return the text that the server made of a note's two."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            for change in json.loads(await socket.recv())["changes"]:
+                if change["device_id"].startswith("server"):
+                    text: str = change["value"]
+                    return text
 
 
 async def answers(socket: ClientConnection, number: int) -> list[dict[str, object]]:

@@ -16,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from server.running import PATIENCE_S, bearer, enrol, plain_client, running_server
+from tidenote.config import ServerConfig
 from tidenote.errors import CODES, StorageError
 from tidenote.server.auth import COOKIE
 from tidenote.server.serve import Running
@@ -239,6 +240,34 @@ async def test_behind_a_proxy_on_this_machine_the_browser_s_own_scheme_counts(
     proxied = {"X-Forwarded-Proto": "https", "Host": "notes.example", "Origin": "https://notes.example"}
     response = await http.post("/redeem", json={"code": code, "session": True}, headers=proxied)
     assert "; Secure" in response.headers["set-cookie"]
+
+
+async def test_what_nobody_vouches_for_does_not_say_how_a_browser_came(tmp_path: Path) -> None:
+    async with (
+        running_server(tmp_path, no_auth=False, trusted_proxies="192.0.2.1") as server,
+        httpx.AsyncClient(base_url=f"{server.http_url}/api/v1") as http,
+    ):
+        code = (await pair(http, bearer(server.service.identity.console_token)))["code"]
+        response = await http.post(
+            "/redeem",
+            json={"code": code, "session": True},
+            headers={"X-Forwarded-Proto": "https", "Origin": server.http_url},
+        )
+        assert response.status_code == 200
+        assert "; Secure" not in response.headers["set-cookie"]
+
+
+@pytest.mark.parametrize(("tls", "warns"), [(False, True), (True, False)])
+async def test_who_opens_a_server_to_the_network_without_tls_is_warned(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, *, tls: bool, warns: bool
+) -> None:
+    # It listens on loopback all the same: tests open nothing to the network.
+    monkeypatch.setattr(ServerConfig, "is_loopback", property(lambda _: False))
+    folder = Path(__file__).parent / "tls"
+    settings: dict[str, Any] = {"tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"} if tls else {}
+    async with running_server(tmp_path, no_auth=False, **settings):
+        pass
+    assert any("without TLS" in record.message for record in caplog.records) == warns
 
 
 # ---------------------------------------------------------------------------------------------- devices
