@@ -5,6 +5,7 @@ The other vault is full of canaries: none may come out of any answer, frame or l
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -18,12 +19,15 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from server.running import PATIENCE_S, bearer, enrol, plain_client, running_server
+from server.running import PATIENCE_S, PlainClient, bearer, enrol, plain_client, running_server
 from tidenote.server.app import PARTS
 from tidenote.server.serve import Running
 from tidenote.wire.messages import Role
 
 pytestmark = pytest.mark.anyio
+
+PICTURE = b"\x89PNG canary"
+SHA256 = hashlib.sha256(PICTURE).hexdigest()
 
 CANARY = "canary"
 """Stands in everything of the other vault that nobody else can know of."""
@@ -122,8 +126,11 @@ def test_every_route_is_in_the_table() -> None:
 
 
 @asynccontextmanager
-async def two_vaults(data: Path) -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
-    """Run a server with a vault of ours and one of somebody else's, in which everything is a canary."""
+async def two_vaults(data: Path) -> AsyncIterator[tuple[Running, httpx.AsyncClient, PlainClient]]:
+    """Run a server with a vault of ours and one of somebody else's, in which everything is a canary; and who is in it.
+
+    A blob is handed to everyone who has a token and knows its hash: the hash is what must not come out.
+    """
     async with running_server(data, no_auth=False) as server:
         await server.service.create_vault("secret")
         theirs = bearer(await enrol(server, KNOWN, "secret"))
@@ -136,6 +143,11 @@ async def two_vaults(data: Path) -> AsyncIterator[tuple[Running, httpx.AsyncClie
             await device.push(device.change(SECRET, f"{CANARY} again", 5))
             await device.push(device.change(f"note:{CANARY}.md", f"{CANARY} gone", 6))
             await device.push(device.change(f"note:{CANARY}.md", None, 9))
+            length = {"Upload-Length": str(len(PICTURE))}
+            uploaded = await http.put(f"/api/v1/blobs/{SHA256}", content=PICTURE, headers=theirs | length)
+            assert uploaded.status_code == 200
+            blob = {"sha256": SHA256, "size": len(PICTURE)}
+            await device.push(device.change(f"file:{KNOWN}.png", "", 12, blob=blob))
             hold = {"kind": "delete_out", "keys": [f"note:{CANARY}.md"], "count": 1, "since": 1}
             reported = await http.put(
                 "/api/v1/holds",
@@ -147,7 +159,7 @@ async def two_vaults(data: Path) -> AsyncIterator[tuple[Running, httpx.AsyncClie
             for path in ("trash", "search", "holds", "devices", "manifest", "notes/known.md"):
                 told = await http.get(f"/api/v1/{path}", params={"vault": "secret", "q": "can"}, headers=theirs)
                 assert CANARY in told.text, path
-            yield server, http
+            yield server, http, device
 
 
 async def ask(
@@ -179,11 +191,33 @@ def code_of(response: httpx.Response) -> str | None:
     return code
 
 
+async def visit(server: Running, http: httpx.AsyncClient, device_id: str, role: Role) -> dict[str, str]:
+    """Let a browser in, and return what it shows: the cookie of its session, and whose page asks."""
+    invitation = await server.service.identity.invite("main", device_id, role)
+    page = {"Origin": server.http_url}
+    answer = await http.post("/api/v1/redeem", json={"code": invitation.code, "session": True}, headers=page)
+    http.cookies.clear()
+    return {**page, "Cookie": answer.headers["set-cookie"].partition(";")[0]}
+
+
+def renewed(shown: dict[str, str], answer: httpx.Response) -> dict[str, str]:
+    """Return what somebody shows after the answer to `rotate`."""
+    if "Cookie" not in shown:
+        return bearer(answer.json()["token"])
+    return {**shown, "Cookie": answer.headers["set-cookie"].partition(";")[0]}
+
+
+@pytest.mark.parametrize("way", ["token", "cookie"])
 @pytest.mark.parametrize("role", ROLES)
-async def test_nothing_of_another_vault_comes_out(tmp_path: Path, role: Role, caplog: pytest.LogCaptureFixture) -> None:
+async def test_nothing_of_another_vault_comes_out(
+    tmp_path: Path, role: Role, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG, "tidenote")
-    async with two_vaults(tmp_path) as (server, http):
-        token = bearer(await enrol(server, "spy", "main", role))
+    async with two_vaults(tmp_path) as (server, http, _):
+        if way == "token":
+            token = bearer(await enrol(server, "spy", "main", role))
+        else:
+            token = await visit(server, http, "spy", role)
         everything: list[str] = []
         for route, row in TABLE.items():
             for vault in ("secret", "main", "absent"):
@@ -195,9 +229,10 @@ async def test_nothing_of_another_vault_comes_out(tmp_path: Path, role: Role, ca
                     expected = {row.foreign} if may or row.scoped or row.foreign == "unknown_vault" else {"forbidden"}
                     assert code in expected | ({"forbidden"} if row.needs == "owner" else set()), (route, vault)
             if route == "POST /api/v1/devices/rotate":
-                token = bearer(response.json()["token"])
+                token = renewed(token, response)
         told = "\n".join(everything)
         assert CANARY not in told, told[max(0, told.index(CANARY) - 200) : told.index(CANARY) + 100]
+        assert SHA256 not in told
         for vault in ("secret", "absent"):
             fresh = bearer(await enrol(server, "spy", "main", role))
             with pytest.raises(InvalidStatus) as caught:
@@ -209,6 +244,32 @@ async def test_nothing_of_another_vault_comes_out(tmp_path: Path, role: Role, ca
         assert {KNOWN, CANARY} <= set(names)
     logged = "\n".join(record.getMessage() for record in caplog.records)
     assert CANARY not in logged
+
+
+async def test_nothing_of_another_vault_comes_over_an_open_socket(tmp_path: Path) -> None:
+    async with two_vaults(tmp_path) as (server, http, theirs):
+        headers = bearer(await enrol(server, "spy", "main", "owner"))
+        async with plain_client(server, "spy", additional_headers=headers) as spy:
+            # Changes, deletions, conflicts, notices of holds and of devices there, while the spy listens here.
+            await theirs.push(theirs.change(f"note:{CANARY} live.md", f"{CANARY} text", 20))
+            await theirs.push(theirs.change(SECRET, f"{CANARY} mine", 21, base=[]))
+            await theirs.push(theirs.change(f"note:{CANARY} live.md", None, 22))
+            owner = bearer(await enrol(server, f"{CANARY}-owner", "secret", "owner"))
+            hold = {"kind": "delete_out", "keys": [SECRET], "count": 1, "since": 1}
+            where = {"device_id": f"{CANARY}-owner", "vault": "secret"}
+            assert (
+                await http.put("/api/v1/holds", params=where, json={"holds": [hold]}, headers=owner)
+            ).status_code == 200
+            revoked = await http.post("/api/v1/devices/revoke", json={"device_id": CANARY}, headers=owner)
+            assert revoked.status_code == 200
+            # Told last: everything before has been delivered by then, if to anyone.
+            heard: list[Any] = []
+            await spy.send(spy.change(OWN, "own", 1), id="last")
+            while not heard or heard[-1].get("id") != "last":
+                heard.append(await spy.receive())
+            assert spy.notes.keys() <= {OWN}
+            assert CANARY not in json.dumps([heard, spy.deliveries])
+            assert KNOWN not in json.dumps([heard, spy.deliveries])
 
 
 @pytest.mark.parametrize("role", [None, *ROLES])
