@@ -146,8 +146,8 @@ class Checker:
     def set_back(self, owner: str, texts: Iterable[str]) -> None:
         """A device lost its memory, or is as it was once: it may send again what it holds."""
 
-    def restored(self) -> None:
-        """The server's log is as it was once: devices may offer again what they hold."""
+    def restored(self, held: Mapping[str, Sequence[Change]]) -> None:
+        """The server's log is as it was once: devices may offer again what they hold as confirmed."""
 
     def end(self, ending: Ending) -> None:
         """Everything is over, and quiet."""
@@ -209,13 +209,14 @@ class Convergence(Checker):
 
 
 class AckedDurability(Checker):
-    """I2: what was acknowledged is in the log, also after crashes."""
+    """I2: what was acknowledged is in the log, also after crashes; after a restore, what a device still has of it."""
 
     invariant = "I2"
 
     def __init__(self) -> None:
         self.acked: dict[tuple[str, str, Dot], str | None] = {}
-        self.is_restored = False
+        self.held: dict[str, Sequence[Change]] = {}
+        """What devices had as confirmed when the log was restored last, texts and deletions."""
 
     def acknowledged(self, owner: str, vault: str, change: Change, store: MemoryStore) -> None:
         version = store.version(vault, change.key, change.dot)
@@ -223,9 +224,12 @@ class AckedDurability(Checker):
             raise self.fail(f"{change.key} {change.dot} was acknowledged to {owner} and is not in the log")
         self.acked[vault, change.key, change.dot] = change.content_hash
 
-    def restored(self) -> None:
-        self.is_restored = True
+    def restored(self, held: Mapping[str, Sequence[Change]]) -> None:
         self.acked.clear()
+        self.held = dict(held)
+
+    def set_back(self, owner: str, texts: Iterable[str]) -> None:
+        self.held.pop(owner, None)
 
     def end(self, ending: Ending) -> None:
         for (vault, key, dot), content_hash in self.acked.items():
@@ -233,6 +237,13 @@ class AckedDurability(Checker):
                 version = ending.store.version(vault, key, dot)
                 if version is None or version.change.content_hash != content_hash:
                     raise self.fail(f"{key} {dot} was acknowledged and is gone from the log")
+        for owner in self.held.keys() & ending.replicas.keys():
+            for change in self.held[owner]:
+                entry = ending.entry(change.key)
+                # What others saw of it before it came back to the log needs not come any more.
+                is_covered = entry is not None and entry.register.context.covers(change.dot)
+                if not is_covered and ending.store.version(ending.vault, change.key, change.dot) is None:
+                    raise self.fail(f"{owner} had {change} when the log was restored, and the log never got it back")
 
 
 class LocalDurability(Checker):
@@ -303,17 +314,17 @@ class NoResurrection(Checker):
         for text in texts:
             self.saves[owner, text] += 1
 
-    def restored(self) -> None:
-        # What the log lost comes from whoever still has it.
+    def restored(self, held: Mapping[str, Sequence[Change]]) -> None:
+        # What the log lost comes from whoever still has it, and under its author's name.
         self.is_restored = True
 
     def committed(self, vault: str, batch: Batch, store: MemoryStore, wall_ms: int) -> None:
         for version in batch.versions:
             change = version.change
-            if change.value is None or is_server(change.dot.device_id) or self.is_restored:
+            if change.value is None or is_server(change.dot.device_id):
                 continue
             text = (owner_of(change.dot.device_id), change.value)
-            self.sent[text] += 1
+            self.sent[text] = 1 if self.is_restored else self.sent[text] + 1
             if self.sent[text] > self.saves[text]:
                 raise self.fail(f"{change.key} {change.dot} says {change.value!r}, which nobody saved there (again)")
 
@@ -351,20 +362,20 @@ class NoPhantomDelete(Checker):
             if who == owner:
                 self.deleted[who, path] = 2 * count
 
-    def restored(self) -> None:
+    def restored(self, held: Mapping[str, Sequence[Change]]) -> None:
         self.is_restored = True
 
     def committed(self, vault: str, batch: Batch, store: MemoryStore, wall_ms: int) -> None:
         for version in batch.versions:
             change = version.change
-            if not change.deleted or self.is_restored:
+            if not change.deleted:
                 continue
             owner, path = owner_of(change.dot.device_id), change.key.partition(":")[2]
             if is_server(owner):
                 if path not in self._named() and not self._gave_way(change):
                     raise self.fail(f"the server deleted {change.key}, which nobody did")
                 continue
-            self.sent[owner, path] += 1
+            self.sent[owner, path] = 1 if self.is_restored else self.sent[owner, path] + 1
             if self.sent[owner, path] > self.deleted[owner, path]:
                 raise self.fail(f"{owner} deleted {change.key} ({change.dot}), which nobody did there (again)")
             if change.moved_to:
@@ -400,7 +411,7 @@ class NoPhantomDelete(Checker):
             entry = ending.entry(key)
             winner = entry.register.winner if entry else None
             is_gone = winner is None or (winner.deleted and not self._gave_way(winner))
-            if is_gone and key.partition(":")[2] not in named and not self.is_restored:
+            if is_gone and key.partition(":")[2] not in named:
                 raise self.fail(f"{key} is gone, and nobody deleted it")
 
 
@@ -474,7 +485,7 @@ class LoserKept(Checker):
         # They are elsewhere now: what comes to be at the old path may be without them.
         self.removed |= tokens(text)
 
-    def restored(self) -> None:
+    def restored(self, held: Mapping[str, Sequence[Change]]) -> None:
         self.versions.clear()
         self.siblings.clear()
 
@@ -641,7 +652,7 @@ class Clocks(Checker):
     def set_back(self, owner: str, texts: Iterable[str]) -> None:
         self.set_back_once.add(owner)
 
-    def restored(self) -> None:
+    def restored(self, held: Mapping[str, Sequence[Change]]) -> None:
         self.in_log.clear()
         self.clock = 0
         self.is_restored = True
@@ -789,9 +800,9 @@ class Recorder:
         for each in self.checkers:
             each.set_back(owner, texts)
 
-    def restored(self) -> None:
+    def restored(self, held: Mapping[str, Sequence[Change]]) -> None:
         for each in self.checkers:
-            each.restored()
+            each.restored(held)
 
     def end(self, ending: Ending) -> None:
         for each in self.checkers:

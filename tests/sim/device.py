@@ -323,6 +323,11 @@ class Device:
         """Say that every path that people use can sync."""
         return True
 
+    def confirmed(self) -> list[Change]:
+        """Return everything that the journal holds as confirmed."""
+        journal = self.open_journal()
+        return [change for key, _ in journal.confirmed_heads() for change in journal.confirmed(key)]
+
     def replica(self) -> dict[str, bytes]:
         """Return what the device holds as confirmed, as JSON."""
         return dict(self.database.execute("SELECT key, changes FROM confirmed"))

@@ -27,7 +27,7 @@ from tidenote.core.crdt import CrdtEntry
 from tidenote.core.intake import Batch, _Intake
 from tidenote.core.merged import Merged
 from tidenote.core.register import Register
-from tidenote.core.version import Dot, Head, Record, Version
+from tidenote.core.version import Change, Dot, Head, Record, Version
 from tidenote.server.store import memory
 from tidenote.server.store.memory import MemoryStore
 from tidenote.vault import bases, plan, scan
@@ -35,6 +35,7 @@ from tidenote.vault.apply import Applier, Outcome
 from tidenote.vault.files import FileProblem, RealFiles, Stat
 from tidenote.vault.passes import Passes
 from tidenote.vault.plan import DiskEntry, Remote, _Planner
+from tidenote.wire.messages import Rejected
 from tidenote.wire.session import ClientSession, Publication, Received, ServerSession
 
 
@@ -329,6 +330,20 @@ def lost_taken_for_deleted() -> Iterator[None]:
         return frozenset(keys)
 
     with patch.object(DataSync, "_offer", deleting):
+        yield
+
+
+@planted("I2", within=5, restores=True)
+def deletions_not_offered() -> Iterator[None]:
+    """A full reconcile offers a restored log the texts that it lost, and not the deletions."""
+    offer_all = DataSync._offer_all
+
+    async def texts_only(
+        self: DataSync, changes: Sequence[Change], session: ClientSession
+    ) -> list[tuple[Change, Rejected]]:
+        return await offer_all(self, [change for change in changes if not change.deleted], session)
+
+    with patch.object(DataSync, "_offer_all", texts_only):
         yield
 
 

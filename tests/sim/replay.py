@@ -111,15 +111,18 @@ def run_file(path: Path) -> str | Failure:
 
 
 def soak(seconds: float, first: int) -> int:
-    """Run one seed after the other for a time; return how many failed."""
+    """Run one seed after the other for a time, each of them twice; return how many failed."""
     began = told = time.monotonic()
     seed, failed = first, 0
     while time.monotonic() - began < seconds:
         found = run_seed(seed)
-        seed += 1
         if isinstance(found, Failure):
             failed += 1
             _say(found.report())
+        elif run_seed(seed) != found:
+            failed += 1
+            _say(f"seed {seed} went another way when it ran again")
+        seed += 1
         if time.monotonic() - told > 60:
             told = time.monotonic()
             _say(f"{told - began:.0f} s: seeds {first} to {seed - 1}, {failed} failed")

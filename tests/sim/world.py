@@ -150,7 +150,8 @@ class World:
         kept = words_of([change.value or "" for change in _log_of(backup, MAIN)])
         lost = words_of([change.value or "" for change in self._in_log(MAIN)]) - kept - held
         self.recorder.forgiven(lost)
-        self.recorder.restored()
+        mine = [device for device in self.devices if device.vault == MAIN]
+        self.recorder.restored({device.name: device.confirmed() for device in mine})
 
     def _in_log(self, vault: str) -> list[Change]:
         return _log_of(self.server.disk, vault)
