@@ -38,6 +38,8 @@ def test_import_brings_in_what_is_new_and_says_what_it_did(tmp_path: Path) -> No
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "todo.md").write_text("from the old folder\n")
     (tmp_path / "old" / "a.md").write_text("a\n")
+    (tmp_path / "old" / ".obsidian").mkdir()
+    (tmp_path / "old" / ".obsidian" / "app.json").write_text("{}")
     with world(tmp_path) as here:
         missing = tidenote("import", tmp_path / "old", "--data", here.data, check=False)
         assert missing.returncode == 2
@@ -47,6 +49,7 @@ def test_import_brings_in_what_is_new_and_says_what_it_did(tmp_path: Path) -> No
         eventually(lambda: "serves" in server.output, "the server runs")
         done = tidenote("import", tmp_path / "old", "--data", here.data)
         assert "2 files are new in vault main, 0 were there already" in done.stdout
+        assert "1 is left out: hidden (--hidden brings it in) or ignored: .obsidian/" in done.stdout
         (tmp_path / "old" / "todo.md").write_text("another\n")
         done = tidenote("import", tmp_path / "old", "--data", here.data)
         assert "1 file is new in vault main, 1 was there already" in done.stdout

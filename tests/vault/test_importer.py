@@ -44,7 +44,8 @@ async def contents(server: Running, room: Path) -> dict[str, str | bytes | None]
 async def test_nothing_is_overwritten_and_nothing_comes_twice(tmp_path: Path) -> None:
     first = write(
         tmp_path / "first",
-        {"a.md": b"one\r\n", "deep/er/b.md": b"two", "p.png": bytes(3_000_000), "odd.md": b"\xff\xfe", "x/y.md": b"y"},
+        {"a.md": b"one\r\n", "deep/er/b.md": b"two", "p.png": bytes(3_000_000), "odd.md": b"\xff\xfe", "x/y.md": b"y"}
+        | {"x/.hidden.md": b"h"},
     )
     (first / ".tidenote").mkdir()
     (first / ".tidenote" / "journal.db").write_text("another vault's")
@@ -55,7 +56,8 @@ async def test_nothing_is_overwritten_and_nothing_comes_twice(tmp_path: Path) ->
     async with running_server(tmp_path / "data") as server:
         done = await bring_in(server, first, tmp_path, "one")
         assert (done.written, done.same, done.beside) == (5, 0, {})
-        assert list(done.skipped) == ["link.md"]
+        assert sorted(done.skipped) == ["link.md", "pipe.md"]
+        assert done.ignored == [".git/", "x/.hidden.md"]
         done = await bring_in(server, second, tmp_path, "two")
         assert (done.written, done.same, done.beside) == (2, 1, {"a.md": "a (imported).md"})
         for name in ("three", "four"):

@@ -94,6 +94,7 @@ async def _import(folder: Path, vault: str, data: Path | None, config: Path | No
         console.say(f"  {path} is there with another text: this one is {name}")
     for path, reason in {**done.skipped, **refused}.items():
         console.say(f"  {path} was left out: {reason}")
+    _remark("is", "are", "left out: hidden (--hidden brings it in) or ignored", done.ignored)
     if done.written:
         console.say(f"`tidenote undo --device {author} --since '1 hour ago'` in a synced folder takes this back")
     return LEFT_OUT if refused else None

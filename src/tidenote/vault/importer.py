@@ -34,12 +34,14 @@ class Imported:
         same: how many were there already.
         beside: path -> the name under which it is now, because another content has its own.
         skipped: path -> why it was left out.
+        ignored: what the ignore rules leave out, a folder as one with a slash behind it.
     """
 
     written: int = 0
     same: int = 0
     beside: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
 
 
 async def import_folder(
@@ -61,7 +63,7 @@ async def import_folder(
     await asyncio.to_thread(_copy, source, copy)
     with closing(RealFiles(copy)) as files:
         scan = await asyncio.to_thread(scan_folder, files, rules, Bases())
-    done = Imported(skipped=dict(scan.skipped))
+    done = Imported(skipped=dict(scan.skipped), ignored=await asyncio.to_thread(_ignored, copy, scan.rules))
     for number, entry in enumerate(scan.entries.values()):
         step(number, len(scan.entries))
         try:
@@ -115,3 +117,18 @@ def _copy(source: Path, copy: Path) -> None:
                         waiting.append(f"{path}/")
                 elif entry.is_symlink() or entry.is_file():
                     shutil.copy2(entry.path, copy / path, follow_symlinks=False)
+                else:
+                    # A pipe stands for whatever is no file: the scan tells of it.
+                    os.mkfifo(copy / path)
+
+
+def _ignored(copy: Path, rules: IgnoreRules) -> list[str]:
+    """Return what the rules leave out, in order."""
+    found: list[str] = []
+    for folder, folders, files in os.walk(copy):
+        above = Path(folder).relative_to(copy)
+        out = {name for name in folders if rules.ignored((above / name).as_posix(), folder=True)}
+        found += [f"{(above / name).as_posix()}/" for name in out - {STATE_FOLDER}]
+        found += [path for name in files if rules.ignored(path := (above / name).as_posix())]
+        folders[:] = [name for name in folders if name not in out]
+    return sorted(found)
