@@ -15,6 +15,7 @@ from tidenote.wire.messages import (
     MAX_MESSAGE_BYTES,
     MAX_MESSAGE_CHANGES,
     MAX_PUSH_CHANGES,
+    MAX_PUSH_DOTS,
     ErrorMessage,
     SyncAck,
     from_change,
@@ -22,6 +23,7 @@ from tidenote.wire.messages import (
 from tidenote.wire.session import (
     MAX_BAD_MESSAGES,
     MAX_BUFFERED,
+    ClientSession,
     Fail,
     Page,
     Publication,
@@ -715,6 +717,25 @@ def test_a_push_of_too_many_changes_is_refused_as_a_whole() -> None:
     assert (message["type"], message["code"]) == ("error", "message_too_large")
     assert end.failure is not None
     assert end.log.versions == []
+
+
+def test_a_push_that_names_too_many_versions_is_refused_as_a_whole() -> None:
+    base = " ".join(f"{number}b" for number in range(1, 1001))
+    changes = [
+        write(f"{2000 + number}a", base=base, key=f"note:{number}.md") for number in range(MAX_PUSH_DOTS // 1000)
+    ]
+    end = connected()
+    assert rejections(end.receive(push(*changes))) == []
+    (message,) = connected().receive(push(*changes, write("1a", base="", key=A), write("3a", base="2b", key=B)))
+    assert (message["type"], message["code"]) == ("error", "message_too_large")
+
+
+def test_our_own_devices_send_no_push_that_is_too_large() -> None:
+    base = " ".join(f"{number}b" for number in range(1, 1001))
+    pending = [write(f"{2000 + number}a", base=base, key=f"note:{number}.md") for number in range(MAX_PUSH_CHANGES)]
+    client = ClientSession(0, None)
+    sent = client.push(pending)
+    assert 0 < sent < MAX_PUSH_DOTS // 1000
 
 
 # -- malformed messages

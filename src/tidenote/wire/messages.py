@@ -29,6 +29,9 @@ DEFAULT_VAULT: Final = "main"
 MAX_PUSH_CHANGES: Final = 2000
 """The most changes of one push that a server looks at by default: each costs it far more than its bytes."""
 
+MAX_PUSH_DOTS: Final = 20_000
+"""The most versions that the changes of one push name: a server looks up each."""
+
 MAX_MESSAGE_CHANGES: Final = 500
 """About how many changes one message holds."""
 MAX_MESSAGE_BYTES: Final = 2**19

@@ -24,6 +24,7 @@ from tidenote.wire.messages import (
     MAX_MESSAGE_BYTES,
     MAX_MESSAGE_CHANGES,
     MAX_PUSH_CHANGES,
+    MAX_PUSH_DOTS,
     MAX_TEXT_BYTES,
     ErrorMessage,
     IncomingPush,
@@ -393,6 +394,9 @@ class ServerSession:
         if first:
             self.position = self._told = push.last_ack
         changes, rejected = self._at_the_door(push)
+        if sum(len(change.base or ()) + len(change.merged_from) for change in changes) > MAX_PUSH_DOTS:
+            self.fail("message_too_large", f"a push names at most {MAX_PUSH_DOTS} versions: send it in several")
+            return len(push.changes)
         if first or push.changes or push.id is not None:
             self._numbers += 1
             self._pushes[self._numbers] = _Push(push.id, rejected, changes)
