@@ -315,8 +315,11 @@ class NoResurrection(Checker):
             self.saves[owner, text] += 1
 
     def restored(self, held: Mapping[str, Sequence[Change]]) -> None:
-        # What the log lost comes from whoever still has it, and under its author's name.
+        # What the log lost comes from whoever still has it: under its author's name, or where the log has that dot for
+        # something else by then, under their own.
         self.is_restored = True
+        for owner, changes in held.items():
+            self.saves.update((owner, change.value) for change in changes if change.value is not None)
 
     def committed(self, vault: str, batch: Batch, store: MemoryStore, wall_ms: int) -> None:
         for version in batch.versions:
