@@ -64,9 +64,11 @@ def create_app(service: Service) -> ASGIApp:
     @asgi("/ws/sync", copy_scope=False)
     async def sync_socket(scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            await _serve_socket(service, scope, receive, send)
+            connect = _admit(service, scope)
         except TidenoteError as error:
             await errors.refuse(error, scope, receive, send)
+        else:
+            await _serve_socket(service, connect, scope, receive, send)
 
     app = Litestar(
         [sync_socket, *(route for part in PARTS for route in part.ROUTES)],
@@ -164,15 +166,10 @@ class _Socket:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
 
-async def _serve_socket(service: Service, scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve a socket until it ends.
-
-    Raises:
-        TidenoteError: it is not accepted, and why.
-    """
-    if scope["type"] != ScopeType.WEBSOCKET:
-        raise ProtocolError("this address speaks WebSocket only", "bad_request")
-    connect = _admit(service, scope)
+async def _serve_socket(
+    service: Service, connect: Callable[[_Socket], Connection], scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Accept a socket, and serve it until it ends."""
     await receive()  # the `websocket.connect`
     chosen = SUBPROTOCOL if SUBPROTOCOL in subprotocols(scope["state"]["head"].headers) else None
     await send({"type": "websocket.accept", "subprotocol": chosen, "headers": []})
@@ -189,6 +186,8 @@ def _admit(service: Service, scope: Scope) -> Callable[[_Socket], Connection]:
     Raises:
         TidenoteError: they may not, and why.
     """
+    if scope["type"] != ScopeType.WEBSOCKET:
+        raise ProtocolError("this address speaks WebSocket only", "bad_request")
     query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)
     device_id, vault, version, nonce = (query.get(name, [None])[0] for name in ("device_id", "vault", "v", "nonce"))
     caller: Caller = scope["state"]["caller"]
