@@ -81,8 +81,9 @@ def attempts(operation: Any, served: Served, mode: GenerationMode) -> int:
     """Send one route what its description allows, or does not, and check every answer; return how often."""
     tried = 0
     headers = served.headers()
+    examples = 25 if mode is GenerationMode.POSITIVE else 12
 
-    @settings(parent=settings.get_profile("cover"), max_examples=25, suppress_health_check=list(HealthCheck))
+    @settings(parent=settings.get_profile("cover"), max_examples=examples, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode), role=st.sampled_from(list(headers)))
     def answered(case: Any, role: Role | None) -> None:
         nonlocal tried
