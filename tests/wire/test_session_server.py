@@ -463,7 +463,7 @@ def test_answers_come_one_per_message_in_the_order_of_the_pushes() -> None:
         end.session.receive(json_push(write(f"{number}a", key=f"note:{number}.md"), id=number))
     submits = [end.next() for _ in range(3)]
     assert end.next() is None
-    assert end.session.waiting == 3
+    assert (end.session.waiting, end.session.waiting_changes) == (3, 3)
     # Even if their commits are told in another order.
     for submit in (submits[1], submits[2]):
         assert isinstance(submit, Submit)
@@ -472,7 +472,7 @@ def test_answers_come_one_per_message_in_the_order_of_the_pushes() -> None:
     assert isinstance(submits[0], Submit)
     end.commit(submits[0])
     assert [(message["id"], message["changes"]) for message in end.drain()] == [(1, []), (2, []), (3, [])]
-    assert end.session.waiting == 0
+    assert (end.session.waiting, end.session.waiting_changes) == (0, 0)
 
 
 def test_a_push_without_good_changes_keeps_its_place_among_the_answers() -> None:

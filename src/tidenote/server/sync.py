@@ -29,7 +29,7 @@ GOODBYE_S: Final = 0.3
 """How long a client may leave unread what it is told last, once its access has ended."""
 
 MAX_WAITING_PUSHES: Final = 8
-"""How many unanswered pushes a connection may have; further ones stay in the network."""
+"""How many unanswered pushes a connection may have, if they are small; further ones stay in the network."""
 
 
 class Socket(Protocol):
@@ -185,7 +185,12 @@ class Connection:
         waiting = self._session.waiting
         if not waiting:
             self._unread_bytes = 0
-        return waiting >= MAX_WAITING_PUSHES or self._unread_bytes > self._config.max_frame_bytes
+        return (
+            waiting >= MAX_WAITING_PUSHES
+            or self._unread_bytes > self._config.max_frame_bytes
+            # What waits in front of others' pushes is then committed soon.
+            or self._session.waiting_changes >= self._config.max_push_changes
+        )
 
     # -- writing
 

@@ -345,6 +345,11 @@ class ServerSession:
         """How many pushes wait for their commit or answer; a driver stops reading while they are many."""
         return len(self._pushes) + len(self._bad)
 
+    @property
+    def waiting_changes(self) -> int:
+        """How many changes these pushes have together."""
+        return sum(len(push.changes) for push in self._pushes.values())
+
     def next_step(self) -> ServerStep | None:
         """Return what to do next; None if there is nothing until something arrives."""
         if self._failure:
