@@ -13,7 +13,7 @@ _SLOW = [HealthCheck.too_slow]
 # The laws that everything stands on ask for four times as many (`LAWS`).
 settings.register_profile("dev", max_examples=100, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile(
-    "ci", max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=_SLOW
+    "ci", max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=_SLOW
 )
 # What is covered must not depend on luck.
 settings.register_profile(
